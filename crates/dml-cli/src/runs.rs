@@ -1,0 +1,58 @@
+//! The folders of runs.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use dml_train::{Config, DataConfig};
+
+/// The resolved configuration of a run.
+pub(crate) const CONFIG: &str = "config.toml";
+/// Everything that happened, a JSON object a line.
+pub(crate) const METRICS: &str = "metrics.jsonl";
+/// The final scores.
+pub(crate) const SCORES: &str = "scores.json";
+
+/// Makes the folder of a new run: the one asked for, or the first free `runs/<data>-<method>-seed<n>`.
+pub(crate) fn create(out: Option<&Path>, config: &Config) -> Result<PathBuf> {
+    let folder = match out {
+        Some(folder) if folder.join(CONFIG).exists() => {
+            bail!("{} holds a run already; choose another --out", folder.display())
+        }
+        Some(folder) => folder.to_path_buf(),
+        None => {
+            let data = match config.data {
+                DataConfig::Sample(_) => "sample",
+                DataConfig::Photographs(_) => "photographs",
+            };
+            let name = format!("{data}-{}-seed{}", config.method, config.seed);
+            let names = std::iter::once(name.clone()).chain((2..).map(|n| format!("{name}-{n}")));
+            names.map(|name| Path::new("runs").join(name)).find(|folder| !folder.exists()).unwrap_or_default()
+        }
+    };
+    fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    write(&folder.join(CONFIG), config.to_toml()?.as_bytes())?;
+    Ok(folder)
+}
+
+/// The configuration of a run.
+pub(crate) fn config(folder: &Path) -> Result<Config> {
+    let path = folder.join(CONFIG);
+    if !path.exists() {
+        bail!("{} is not the folder of a run: it has no {CONFIG}", folder.display());
+    }
+    Ok(Config::load(&Config::sample(), Some(&path), &[])?)
+}
+
+/// Writes a small file whole or not at all.
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    let temporary = path.with_extension("tmp");
+    let attempt = || -> std::io::Result<()> {
+        let mut file = fs::File::create(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)
+    };
+    attempt().with_context(|| format!("writing {}", path.display()))
+}

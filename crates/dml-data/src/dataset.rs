@@ -1,0 +1,78 @@
+use crate::Result;
+
+/// How a sample is looked at. The same view of the same sample gives the same numbers, always.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct View {
+    /// The run's seed.
+    pub seed: u64,
+    /// The epoch whose augmentation is drawn, or none for the evaluation view, which has no augmentation.
+    pub epoch: Option<u64>,
+}
+
+impl View {
+    /// The view for evaluation: no augmentation.
+    pub fn evaluation() -> Self {
+        Self { seed: 0, epoch: None }
+    }
+}
+
+/// What a dataset is labelled with. A disjoint set is labelled for one task only.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Labels {
+    /// One class a sample.
+    Classes {
+        /// Class names, in the order of their numbers.
+        names: Vec<String>,
+        /// The class of each sample, from 0.
+        of: Vec<u32>,
+    },
+    /// Several classes a sample.
+    MultiLabel {
+        /// Class names, in the order of the columns.
+        names: Vec<String>,
+        /// For each sample a flag per class: 1 present, -1 absent, 0 difficult.
+        flags: Vec<Vec<i8>>,
+    },
+    /// Sentences: at least one a sample.
+    Captions {
+        /// The sentences of each sample.
+        of: Vec<Vec<String>>,
+    },
+}
+
+/// A set of samples that all have inputs of one shape and labels of one kind.
+pub trait Dataset: Send + Sync {
+    /// A short name, for tables and messages.
+    fn name(&self) -> &str;
+
+    /// Number of samples.
+    fn len(&self) -> usize;
+
+    /// Whether there is no sample.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Shape of one input, without the batch dimension.
+    fn input_shape(&self) -> &[usize];
+
+    /// The sample's file name or clip id, for messages.
+    fn id(&self, index: usize) -> String;
+
+    /// Writes one input, row-major, into `out`, whose length is the product of [`Self::input_shape`].
+    ///
+    /// # Errors
+    /// If the sample cannot be read or decoded; the error names the file.
+    fn read(&self, index: usize, view: View, out: &mut [f32]) -> Result<()>;
+
+    /// The labels of all samples.
+    fn labels(&self) -> &Labels;
+
+    /// The video (or other group) the sample belongs to; a sample alone is a group of its own.
+    fn group(&self, index: usize) -> usize {
+        index
+    }
+
+    /// A text that changes whenever inputs or labels change, for cache keys and for telling runs apart.
+    fn fingerprint(&self) -> String;
+}

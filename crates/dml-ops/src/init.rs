@@ -1,0 +1,60 @@
+//! Initial values of parameters, drawn from a stream of their own.
+
+use candle_core::{DType, Device, Shape, Tensor};
+use dml_rand::Stream;
+
+use crate::Result;
+
+/// Uniform in [low, high). The elements are drawn in row-major order.
+///
+/// # Errors
+/// If the device has no room, or no such type.
+pub fn uniform(
+    shape: impl Into<Shape>,
+    (low, high): (f64, f64),
+    stream: &mut Stream,
+    dtype: DType,
+    device: &Device,
+) -> Result<Tensor> {
+    draw(shape.into(), || stream.range(low, high), dtype, device)
+}
+
+/// Normal with this mean and standard deviation. The elements are drawn in row-major order.
+///
+/// # Errors
+/// If the device has no room, or no such type.
+pub fn normal(
+    shape: impl Into<Shape>,
+    (mean, deviation): (f64, f64),
+    stream: &mut Stream,
+    dtype: DType,
+    device: &Device,
+) -> Result<Tensor> {
+    draw(shape.into(), || mean + deviation * stream.normal(), dtype, device)
+}
+
+/// The same value everywhere.
+///
+/// # Errors
+/// If the device has no room, or no such type.
+pub fn constant(shape: impl Into<Shape>, value: f64, dtype: DType, device: &Device) -> Result<Tensor> {
+    draw(shape.into(), || value, dtype, device)
+}
+
+/// The b of torch's default initialisation of linear and convolution layers, uniform in [−b, b): 1 / √fan_in, for
+/// weights and bias alike. `fan_in` is the number of inputs that one output sees; for 0 it is 0.
+pub fn torch_linear_bound(fan_in: usize) -> f64 {
+    if fan_in == 0 { 0.0 } else { 1.0 / (fan_in as f64).sqrt() }
+}
+
+fn draw(shape: Shape, mut value: impl FnMut() -> f64, dtype: DType, device: &Device) -> Result<Tensor> {
+    let count = shape.elem_count();
+    let values = if dtype == DType::F64 {
+        let values: Vec<f64> = (0..count).map(|_| value()).collect();
+        Tensor::from_vec(values, shape, device)?
+    } else {
+        let values: Vec<f32> = (0..count).map(|_| value() as f32).collect();
+        Tensor::from_vec(values, shape, device)?
+    };
+    Ok(values.to_dtype(dtype)?)
+}

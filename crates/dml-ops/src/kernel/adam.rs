@@ -1,0 +1,127 @@
+//! Adam's step as one pass over a parameter, its gradient and its moments, in place.
+
+use std::cell::RefCell;
+
+use candle_core::{CpuStorage, Device, Error, InplaceOp2, Layout, Result, Shape, Tensor, Var};
+use rayon::prelude::*;
+
+use super::{Scalar, on_cpu_kernel};
+
+/// Parameters that one task updates.
+const ELEMENTS: usize = 1 << 15;
+
+/// The numbers of one step, the bias corrections worked in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Step {
+    pub(crate) beta1: f64,
+    pub(crate) beta2: f64,
+    pub(crate) eps: f64,
+    /// The learning rate over the first moment's correction.
+    pub(crate) rate: f64,
+    /// The square root of the second moment's correction.
+    pub(crate) root: f64,
+}
+
+/// The first and the second moment of a parameter's gradient.
+#[derive(Debug)]
+pub(crate) enum Moments {
+    F32(Vec<f32>, Vec<f32>),
+    F64(Vec<f64>, Vec<f64>),
+    /// Of what has no kernel.
+    Tensors(Tensor, Tensor),
+}
+
+impl Moments {
+    /// Moments of these values, on the values' device.
+    pub(crate) fn new(m: &Tensor, v: &Tensor) -> Result<Self> {
+        use candle_core::DType::{F32, F64};
+        Ok(match m.dtype() {
+            F32 if on_cpu_kernel(m) => Self::F32(m.flatten_all()?.to_vec1()?, v.flatten_all()?.to_vec1()?),
+            F64 if on_cpu_kernel(m) => Self::F64(m.flatten_all()?.to_vec1()?, v.flatten_all()?.to_vec1()?),
+            _ => Self::Tensors(m.detach(), v.detach()),
+        })
+    }
+
+    /// Whether they are of the variable's type and device.
+    pub(crate) fn fit(&self, var: &Var) -> bool {
+        use candle_core::DType::{F32, F64};
+        match self {
+            Self::F32(..) => on_cpu_kernel(var) && var.dtype() == F32,
+            Self::F64(..) => on_cpu_kernel(var) && var.dtype() == F64,
+            Self::Tensors(m, _) => m.dtype() == var.dtype() && m.device().same_device(var.device()),
+        }
+    }
+
+    /// Copies of the moments.
+    pub(crate) fn tensors(&self, shape: &Shape) -> Result<(Tensor, Tensor)> {
+        let cpu = &Device::Cpu;
+        Ok(match self {
+            Self::F32(m, v) => (Tensor::from_slice(m, shape, cpu)?, Tensor::from_slice(v, shape, cpu)?),
+            Self::F64(m, v) => (Tensor::from_slice(m, shape, cpu)?, Tensor::from_slice(v, shape, cpu)?),
+            // Never changed in place.
+            Self::Tensors(m, v) => (m.clone(), v.clone()),
+        })
+    }
+
+    /// Updates the moments and the variable.
+    pub(crate) fn update(&mut self, var: &Var, gradient: &Tensor, step: Step) -> Result<()> {
+        if let Self::Tensors(m, v) = self {
+            *m = ((&*m * step.beta1)? + (gradient * (1.0 - step.beta1))?)?;
+            *v = ((&*v * step.beta2)? + (gradient.sqr()? * (1.0 - step.beta2))?)?;
+            let denominator = ((v.sqrt()? / step.root)? + step.eps)?;
+            return var.set(&(var.as_tensor() - ((&*m * step.rate)? / denominator)?)?.detach());
+        }
+        var.inplace_op2(&gradient.contiguous()?, &InPlace { step, moments: RefCell::new(self) })
+    }
+}
+
+struct InPlace<'a> {
+    step: Step,
+    /// candle hands an operation out by shared reference.
+    moments: RefCell<&'a mut Moments>,
+}
+
+impl InplaceOp2 for InPlace<'_> {
+    fn name(&self) -> &'static str {
+        "adam"
+    }
+
+    fn cpu_fwd(
+        &self,
+        p: &mut CpuStorage,
+        p_layout: &Layout,
+        g: &CpuStorage,
+        g_layout: &Layout,
+    ) -> Result<()> {
+        let (Some((p0, p1)), Some((g0, g1))) = (p_layout.contiguous_offsets(), g_layout.contiguous_offsets())
+        else {
+            return Err(Error::RequiresContiguous { op: "adam" });
+        };
+        let mut moments = self.moments.borrow_mut();
+        match (p, g, &mut **moments) {
+            (CpuStorage::F32(p), CpuStorage::F32(g), Moments::F32(m, v)) => {
+                update(&mut p[p0..p1], &g[g0..g1], m, v, self.step);
+            }
+            (CpuStorage::F64(p), CpuStorage::F64(g), Moments::F64(m, v)) => {
+                update(&mut p[p0..p1], &g[g0..g1], m, v, self.step);
+            }
+            _ => return Err(Error::msg("adam: the parameter, its gradient and moments differ in type")),
+        }
+        Ok(())
+    }
+}
+
+fn update<T: Scalar>(p: &mut [T], g: &[T], m: &mut [T], v: &mut [T], step: Step) {
+    let [beta1, beta2, eps] = [step.beta1, step.beta2, step.eps].map(T::from_f64);
+    let [rest1, rest2] = [1.0 - step.beta1, 1.0 - step.beta2].map(T::from_f64);
+    let [rate, root] = [step.rate, 1.0 / step.root].map(T::from_f64);
+    let moments = m.par_chunks_mut(ELEMENTS).zip(v.par_chunks_mut(ELEMENTS));
+    let parts = p.par_chunks_mut(ELEMENTS).zip(g.par_chunks(ELEMENTS)).zip(moments);
+    parts.for_each(|((p, g), (m, v))| {
+        for (((p, &g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {
+            *m = beta1 * *m + rest1 * g;
+            *v = beta2 * *v + rest2 * g * g;
+            *p -= rate * *m / (v.sqrt() * root + eps);
+        }
+    });
+}

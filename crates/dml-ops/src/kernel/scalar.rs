@@ -1,0 +1,169 @@
+use std::cell::RefCell;
+
+use candle_core::WithDType;
+
+/// f32 or f64, as the kernels see them.
+pub(crate) trait Scalar: WithDType {
+    fn sqrt(self) -> Self;
+    fn powf(self, exponent: Self) -> Self;
+
+    /// Runs `task` on this thread's scratch memory, `len` elements with arbitrary values: fresh memory for each part
+    /// of each operation would cost a page fault every 4 KiB. Not to be nested.
+    fn with_scratch<R>(len: usize, task: impl FnOnce(&mut [Self]) -> R) -> R;
+}
+
+macro_rules! scalar {
+    ($ty:ty) => {
+        impl Scalar for $ty {
+            fn sqrt(self) -> Self {
+                self.sqrt()
+            }
+
+            fn powf(self, exponent: Self) -> Self {
+                self.powf(exponent)
+            }
+
+            fn with_scratch<R>(len: usize, task: impl FnOnce(&mut [Self]) -> R) -> R {
+                thread_local!(static SCRATCH: RefCell<Vec<$ty>> = const { RefCell::new(Vec::new()) });
+                SCRATCH.with_borrow_mut(|scratch| {
+                    if scratch.len() < len {
+                        scratch.resize(len, 0.0);
+                    }
+                    task(&mut scratch[..len])
+                })
+            }
+        }
+    };
+}
+
+scalar!(f32);
+scalar!(f64);
+
+/// A matrix in borrowed memory: the element of row `r` and column `c` is at `offset + r·strides.0 + c·strides.1`.
+#[derive(Clone, Copy)]
+pub(crate) struct Matrix<'a, T> {
+    pub(crate) data: &'a [T],
+    pub(crate) offset: usize,
+    pub(crate) strides: (usize, usize),
+}
+
+impl<'a, T> Matrix<'a, T> {
+    /// A row-major matrix with this distance between rows.
+    pub(crate) fn rows(data: &'a [T], offset: usize, stride: usize) -> Self {
+        Self { data, offset, strides: (stride, 1) }
+    }
+
+    /// The transposed matrix.
+    pub(crate) fn t(self) -> Self {
+        Self { strides: (self.strides.1, self.strides.0), ..self }
+    }
+
+    fn check(&self, rows: usize, cols: usize) {
+        let last = self.offset + (rows - 1) * self.strides.0 + (cols - 1) * self.strides.1;
+        assert!(last < self.data.len(), "a matrix operand reaches beyond its memory");
+    }
+}
+
+/// A row-major result matrix that several tasks write, each its own part.
+#[derive(Clone, Copy)]
+pub(crate) struct MatrixMut<T> {
+    data: *mut T,
+    len: usize,
+}
+
+// SAFETY: each task of a kernel writes a part of its own (the callers' contract of the unsafe methods).
+unsafe impl<T: Send> Send for MatrixMut<T> {}
+unsafe impl<T: Send> Sync for MatrixMut<T> {}
+
+impl<T> MatrixMut<T> {
+    pub(crate) fn new(data: &mut [T]) -> Self {
+        Self { data: data.as_mut_ptr(), len: data.len() }
+    }
+
+    /// The elements from `offset` on.
+    ///
+    /// # Safety
+    /// No other reference to these elements may exist while the slice is used, and the memory given to
+    /// [`MatrixMut::new`] must be alive.
+    #[allow(clippy::mut_from_ref)]
+    pub(crate) unsafe fn slice(&self, offset: usize, len: usize) -> &mut [T] {
+        assert!(offset + len <= self.len, "a part reaches beyond the result");
+        unsafe { std::slice::from_raw_parts_mut(self.data.add(offset), len) }
+    }
+}
+
+/// `dst = a·b`, or `dst += a·b` where `accumulate`, on one thread; `dst` is the m × n matrix at `offset` with rows
+/// `stride` apart, `a` is m × k and `b` is k × n.
+///
+/// # Safety
+/// No other reference to the m × n elements of `dst` may exist during the call.
+pub(crate) unsafe fn gemm<T: Scalar>(
+    [m, n, k]: [usize; 3],
+    dst: MatrixMut<T>,
+    (offset, stride): (usize, usize),
+    accumulate: bool,
+    a: Matrix<'_, T>,
+    b: Matrix<'_, T>,
+) {
+    if m == 0 || n == 0 || k == 0 {
+        return;
+    }
+    a.check(m, k);
+    b.check(k, n);
+    assert!(offset + (m - 1) * stride + n <= dst.len, "a product reaches beyond the result");
+    // SAFETY: the three operands were checked to lie in their memory, the result is the caller's alone.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            dst.data.add(offset),
+            1,
+            stride as isize,
+            accumulate,
+            a.data.as_ptr().add(a.offset),
+            a.strides.1 as isize,
+            a.strides.0 as isize,
+            b.data.as_ptr().add(b.offset),
+            b.strides.1 as isize,
+            b.strides.0 as isize,
+            T::one(),
+            T::one(),
+            false,
+            false,
+            false,
+            gemm::Parallelism::None,
+        );
+    }
+}
+
+/// The inner product, in an order of its own that the compiler can vectorise.
+pub(crate) fn dot<T: Scalar>(a: &[T], b: &[T]) -> T {
+    let (a_chunks, a_rest) = a.as_chunks::<16>();
+    let (b_chunks, b_rest) = b.as_chunks::<16>();
+    let mut lanes = [T::zero(); 16];
+    for (a, b) in a_chunks.iter().zip(b_chunks) {
+        for i in 0..16 {
+            lanes[i] += a[i] * b[i];
+        }
+    }
+    for (i, (&a, &b)) in a_rest.iter().zip(b_rest).enumerate() {
+        lanes[i] += a * b;
+    }
+    lanes.into_iter().fold(T::zero(), |total, lane| total + lane)
+}
+
+/// The sum, in an order of its own that the compiler can vectorise.
+pub(crate) fn sum<T: Scalar>(a: &[T]) -> T {
+    let (chunks, rest) = a.as_chunks::<16>();
+    let mut lanes = [T::zero(); 16];
+    for chunk in chunks {
+        for i in 0..16 {
+            lanes[i] += chunk[i];
+        }
+    }
+    for (lane, &a) in lanes.iter_mut().zip(rest) {
+        *lane += a;
+    }
+    lanes.into_iter().fold(T::zero(), |total, lane| total + lane)
+}

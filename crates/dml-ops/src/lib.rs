@@ -1,0 +1,21 @@
+#![doc = include_str!("../README.md")]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod adam;
+mod conv;
+mod dropout;
+mod error;
+pub mod init;
+mod kernel;
+mod linear;
+mod lrn;
+mod pool;
+pub mod portable;
+
+pub use adam::{Adam, AdamConfig};
+pub use conv::{Conv2d, Conv3d, Padding2d, conv2d, conv3d};
+pub use dropout::{RowKeys, dropout};
+pub use error::{OpError, Result};
+pub use linear::{linear, relu};
+pub use lrn::{Lrn, LrnAlpha, lrn};
+pub use pool::{Pool, max_pool2d, max_pool3d};

@@ -1,0 +1,103 @@
+use candle_core::Tensor;
+use dml_ops::{
+    Conv2d, Conv3d, Lrn, LrnAlpha, Padding2d, Pool, Result, RowKeys, conv2d, conv3d, dropout, linear, lrn,
+    max_pool2d, max_pool3d, relu,
+};
+
+use crate::{assert_close, distinct, gradients, normal, values};
+
+/// Holds the gradients against central differences, in f64.
+fn check(name: &str, inputs: &[Tensor], function: impl Fn(&[Tensor]) -> Result<Tensor>) {
+    const STEP: f64 = 1e-5;
+    let direction = |shape: &[usize]| normal(shape, 99);
+    let (_, found) = gradients(inputs, &function, direction);
+    let loss = |inputs: &[Tensor]| {
+        let result = function(inputs).unwrap();
+        (&result * direction(result.dims())).unwrap().sum_all().unwrap().to_scalar::<f64>().unwrap()
+    };
+    for (k, found) in found.iter().enumerate() {
+        let original = values(&inputs[k]);
+        let moved = |i: usize, by: f64| {
+            let mut moved = original.clone();
+            moved[i] += by;
+            let mut inputs = inputs.to_vec();
+            inputs[k] = Tensor::from_vec(moved, inputs[k].shape(), inputs[k].device()).unwrap();
+            loss(&inputs)
+        };
+        let expected: Vec<f64> =
+            (0..original.len()).map(|i| (moved(i, STEP) - moved(i, -STEP)) / (2.0 * STEP)).collect();
+        assert_close(&format!("{name}, input {k}"), &values(found), &expected, 1e-7);
+    }
+}
+
+#[test]
+fn of_conv3d() {
+    for (stride, padding) in [([1, 1, 1], [1, 1, 1]), ([2, 1, 3], [0, 2, 1]), ([1, 3, 2], [1, 0, 0])] {
+        let options = Conv3d { stride, padding };
+        let inputs = [normal((2, 2, 3, 5, 7), 0), normal((3, 2, 3, 2, 3), 1), normal(3, 2)];
+        check("conv3d", &inputs, |i| conv3d(&i[0], &i[1], Some(&i[2]), &options));
+        check("conv3d without bias", &inputs[..2], |i| conv3d(&i[0], &i[1], None, &options));
+    }
+}
+
+#[test]
+fn of_conv2d() {
+    let padding = Padding2d { top: 1, bottom: 2, left: 0, right: 1 };
+    for (stride, padding) in [([1, 1], padding), ([2, 3], padding), ([2, 1], Padding2d::default())] {
+        let options = Conv2d { stride, padding, groups: 1 };
+        let inputs = [normal((2, 3, 5, 7), 0), normal((2, 3, 3, 2), 1), normal(2, 2)];
+        check("conv2d", &inputs, |i| conv2d(&i[0], &i[1], Some(&i[2]), &options));
+        let options = Conv2d { groups: 3, ..options };
+        let inputs = [normal((2, 3, 5, 7), 0), normal((3, 1, 3, 2), 1), normal(3, 2)];
+        check("depthwise", &inputs, |i| conv2d(&i[0], &i[1], Some(&i[2]), &options));
+        check("depthwise without bias", &inputs[..2], |i| conv2d(&i[0], &i[1], None, &options));
+    }
+    let inputs = [normal((2, 3, 5, 7), 0), normal((4, 3, 1, 1), 1)];
+    check("pointwise", &inputs, |i| conv2d(&i[0], &i[1], None, &Conv2d::default()));
+}
+
+#[test]
+fn of_max_pool() {
+    for ceil in [false, true] {
+        let pool = Pool { kernel: [2, 3, 2], stride: [2, 2, 3], padding: [1, 1, 0], ceil };
+        check("max_pool3d", &[distinct((2, 2, 5, 7, 7), 0)], |i| max_pool3d(&i[0], &pool));
+        let pool = Pool { kernel: [3, 3], stride: [2, 1], padding: [0, 1], ceil };
+        check("max_pool2d", &[distinct((2, 3, 6, 5), 0)], |i| max_pool2d(&i[0], &pool));
+    }
+}
+
+#[test]
+fn of_lrn() {
+    for (size, beta, convention) in [
+        (5, 0.75, LrnAlpha::DividedBySize),
+        (3, 0.5, LrnAlpha::Plain),
+        (4, 0.75, LrnAlpha::Plain),
+        (1, 1.0, LrnAlpha::Plain),
+    ] {
+        let options = Lrn { size, alpha: 0.3, beta, k: 2.0, convention };
+        check("lrn", &[normal((2, 6, 3, 5), 0)], |i| lrn(&i[0], &options));
+    }
+}
+
+#[test]
+fn of_linear() {
+    let inputs = [normal((3, 7), 0), normal((5, 7), 1), normal(5, 2)];
+    check("linear", &inputs, |i| linear(&i[0], &i[1], Some(&i[2])));
+    check("linear without bias", &inputs[..2], |i| linear(&i[0], &i[1], None));
+}
+
+#[test]
+fn of_relu_and_dropout() {
+    check("relu", &[distinct((3, 7), 0)], |i| relu(&i[0]));
+    let keys = RowKeys { seed: 3, epoch: 1, samples: vec![5, 8, 2] };
+    check("dropout", &[normal((3, 7), 0)], |i| dropout(&i[0], 0.4, 1, &keys));
+}
+
+#[test]
+fn of_a_transposed_input() {
+    let options = Conv2d::default();
+    let inputs = [normal((4, 5, 3, 2), 0), normal((2, 3, 2, 2), 1)];
+    check("conv2d of a transposed input", &inputs, |i| {
+        conv2d(&i[0].permute((3, 2, 0, 1))?, &i[1], None, &options)
+    });
+}

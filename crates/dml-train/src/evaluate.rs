@@ -1,0 +1,161 @@
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Tensor};
+use dml_data::{Dataset, View};
+use dml_metrics::{Interpolation, Pools, Relevance, Retrieval};
+use dml_model::{Mode, MultiTaskNet};
+use serde::{Deserialize, Serialize};
+
+use crate::Result;
+use crate::targets::Targets;
+
+/// A dataset to evaluate on, and the tasks judged on it. A set that carries the labels of several tasks, as only made
+/// data can, is judged on each.
+#[derive(Clone)]
+pub struct EvalSet {
+    /// The inputs.
+    pub dataset: Arc<dyn Dataset>,
+    /// Name of the evaluation, task whose head answers, and labels.
+    pub judged: Vec<(String, String, Targets)>,
+}
+
+/// One measured number, with all that is needed to read it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Score {
+    /// What was evaluated: the task, or the task on another task's data.
+    pub eval: String,
+    /// The task whose head answered.
+    pub task: String,
+    /// The measure, such as `hit@1` or `text→item R@1`.
+    pub measure: String,
+    /// How it was taken: pool, ties, difficult labels.
+    pub protocol: String,
+    /// The value: percent, or a rank from 1.
+    pub value: f64,
+    /// Whether more is better.
+    pub higher_is_better: bool,
+    /// Number of samples or queries.
+    pub n: usize,
+}
+
+impl Score {
+    /// Name of the score within a run.
+    pub fn key(&self) -> String {
+        format!("{} | {} | {}", self.eval, self.measure, self.protocol)
+    }
+}
+
+/// Evaluates every set, in evaluation mode and with the evaluation view.
+///
+/// # Errors
+/// If a sample cannot be read or a measure cannot be taken, such as on NaN.
+pub fn evaluate(net: &MultiTaskNet, sets: &[EvalSet], batch: usize, device: &Device) -> Result<Vec<Score>> {
+    let mut scores = Vec::new();
+    for set in sets {
+        let mut outputs: Vec<Vec<f32>> = vec![Vec::new(); set.judged.len()];
+        let order = (0..set.dataset.len()).collect();
+        for loaded in dml_data::batches(&*set.dataset, order, View::evaluation(), batch, device) {
+            let features = net.features(&loaded?.inputs, &Mode::Eval)?;
+            for ((_, task, targets), rows) in set.judged.iter().zip(&mut outputs) {
+                let output = net.head(task, &features)?.to_dtype(DType::F32)?;
+                rows.extend(answer(&output, targets)?.flatten_all()?.to_vec1::<f32>()?);
+            }
+        }
+        let clips = set.dataset.input_shape().len() == 4;
+        let pools = if clips { Pools::PAPER_VIDEOS } else { Pools::PAPER_IMAGES };
+        let groups: Vec<usize> = (0..set.dataset.len()).map(|index| set.dataset.group(index)).collect();
+        for ((eval, task, targets), rows) in set.judged.iter().zip(&outputs) {
+            for measured in measure(rows, targets, &groups, pools)? {
+                let Measured { measure, protocol, value, higher_is_better, n } = measured;
+                let (eval, task) = (eval.clone(), task.clone());
+                scores.push(Score { eval, task, measure, protocol, value, higher_is_better, n });
+            }
+        }
+    }
+    Ok(scores)
+}
+
+/// What measures look at: probabilities for one class a sample, logits for several, unit vectors for captions.
+fn answer(output: &Tensor, targets: &Targets) -> Result<Tensor> {
+    Ok(match targets {
+        Targets::Classes { .. } => dml_losses::log_softmax(output)?.exp()?,
+        Targets::MultiLabel { .. } => output.clone(),
+        Targets::Captions { .. } => dml_losses::l2_normalize(output)?,
+    })
+}
+
+struct Measured {
+    measure: String,
+    protocol: String,
+    value: f64,
+    higher_is_better: bool,
+    n: usize,
+}
+
+impl Measured {
+    fn percent(measure: &str, protocol: &str, value: f64, n: usize) -> Self {
+        Self { measure: measure.into(), protocol: protocol.into(), value, higher_is_better: true, n }
+    }
+}
+
+fn measure(rows: &[f32], targets: &Targets, groups: &[usize], pools: Pools) -> Result<Vec<Measured>> {
+    let n = targets.len();
+    Ok(match targets {
+        Targets::Classes { names, of } => {
+            let k = names.len();
+            let mut all = vec![Measured::percent("hit@1", "clip", dml_metrics::hit_at_1(rows, k, of)?, n)];
+            if groups.iter().enumerate().any(|(index, &group)| index != group) {
+                let accuracy = dml_metrics::video_accuracy(rows, k, of, groups)?;
+                all.push(Measured::percent("accuracy", "video, mean of the clips' softmax", accuracy, n));
+            }
+            all
+        }
+        Targets::MultiLabel { names, flags } => {
+            let k = names.len();
+            let map = |interpolation| dml_metrics::mean_average_precision(rows, k, flags, interpolation);
+            vec![
+                Measured::percent("mAP", "all points, difficult ignored", map(Interpolation::AllPoints)?.mean, n),
+                Measured::percent("mAP", "11 points, difficult ignored", map(Interpolation::ElevenPoint)?.mean, n),
+                Measured::percent("precision@1", "top-1 class", dml_metrics::top1_precision(rows, k, flags)?, n),
+            ]
+        }
+        Targets::Captions { vectors, dim, first } => captions(rows, vectors, *dim, first, pools)?,
+    })
+}
+
+/// Retrieval by cosine: the standard protocol over the whole set, and the paper's inside pools where one is full.
+fn captions(rows: &[f32], vectors: &[f32], dim: usize, first: &[usize], pools: Pools) -> Result<Vec<Measured>> {
+    let items = first.len() - 1;
+    let texts = vectors.len() / dim;
+    let owner: Vec<usize> = (0..items).flat_map(|item| vec![item; first[item + 1] - first[item]]).collect();
+    let relevance = Relevance::new(items, &owner)?;
+    let predicted = Tensor::from_slice(rows, (items, dim), &Device::Cpu)?;
+    let sentences = Tensor::from_slice(vectors, (texts, dim), &Device::Cpu)?;
+    let similarity = predicted.matmul(&sentences.t()?)?.flatten_all()?.to_vec1::<f32>()?;
+    let whole = format!("whole set ({items} items, {texts} texts)");
+    let standard = dml_metrics::standard(&similarity, &relevance)?;
+    let mut all = ranks("item→text", &whole, &standard.item_to_text);
+    all.extend(ranks("text→item", &whole, &standard.text_to_item));
+    if items >= pools.size {
+        let paper = dml_metrics::pooled(&similarity, &relevance, pools)?;
+        all.extend(ranks("item→text", &format!("pools of {}, one caption", pools.size), &paper.item_to_text));
+    }
+    Ok(all)
+}
+
+fn ranks(direction: &str, protocol: &str, retrieval: &Retrieval) -> Vec<Measured> {
+    let row = |name: &str, value: f64, higher_is_better| Measured {
+        measure: format!("{direction} {name}"),
+        protocol: protocol.into(),
+        value,
+        higher_is_better,
+        n: retrieval.queries,
+    };
+    vec![
+        row("R@1", retrieval.r1, true),
+        row("R@5", retrieval.r5, true),
+        row("R@10", retrieval.r10, true),
+        row("median rank", retrieval.median_rank, false),
+        row("mean rank", retrieval.mean_rank, false),
+    ]
+}

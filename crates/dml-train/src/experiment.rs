@@ -1,0 +1,262 @@
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use candle_core::{Device, Tensor};
+use dml_data::Dataset;
+use dml_data::sample::{Sample, SampleConfig, SampleSet};
+use dml_model::{MultiTaskNet, NetConfig, Params};
+use dml_teacher::{Lexical, SentenceEncoder};
+use sha2::{Digest, Sha256};
+
+use crate::checkpoint::Checkpoint;
+use crate::config::{Config, DataConfig, PretrainConfig};
+use crate::evaluate::{EvalSet, Score, evaluate};
+use crate::event::Event;
+use crate::method::{Method, Pair};
+use crate::optimizer::{AdamSharing, LearningRates};
+use crate::schedule::{Length, Phase, Schedule, Stream, Supervise};
+use crate::targets::Targets;
+use crate::task::{Loss, Preservation, Task};
+use crate::trainer::{Outcome, Settings, TrainSet, Trainer};
+use crate::{Result, TrainError, photographs};
+
+/// Name of the class task and of its dataset.
+pub(crate) const CLASS: &str = "class";
+/// Name of the caption task and of its dataset.
+pub(crate) const CAPTION: &str = "caption";
+const MOTION: &str = "motion";
+
+/// Data, network and initial root of a configuration: what the runs of a comparison share.
+pub struct Experiment {
+    config: Config,
+    device: Device,
+    source: Source,
+    net: NetConfig,
+}
+
+/// What a kind of data provides.
+pub(crate) struct Source {
+    pub(crate) sets: BTreeMap<String, TrainSet>,
+    pub(crate) evals: Vec<EvalSet>,
+    /// Parameters to start from, below a prefix; the others are initialised from the seed.
+    pub(crate) root: Option<(&'static str, BTreeMap<String, Tensor>)>,
+}
+
+/// One run of an experiment.
+#[derive(Clone)]
+pub struct Run {
+    /// The method, unless the configuration has a schedule of its own.
+    pub method: Method,
+    /// Seed of every draw.
+    pub seed: u64,
+    /// Where checkpoints go, if anywhere.
+    pub checkpoints: Option<PathBuf>,
+    /// Set from outside to end the run after the current step.
+    pub stop: Arc<AtomicBool>,
+}
+
+impl Experiment {
+    /// Loads or makes the data, the caption embeddings and the initial root.
+    ///
+    /// # Errors
+    /// If data, weights or the cache cannot be read or written, or settings do not fit each other.
+    pub fn prepare(config: &Config, device: &Device, sink: &mut dyn FnMut(&Event)) -> Result<Self> {
+        let source = match &config.data {
+            DataConfig::Sample(sample) => sample_source(config, sample, device, sink)?,
+            DataConfig::Photographs(paths) => photographs::source(config, paths, device, sink)?,
+        };
+        let head = |name: &str| source.sets[name].targets.head();
+        let heads = [CLASS, CAPTION].map(|name| (name.to_string(), head(name)));
+        let net = NetConfig { root: config.root.clone(), heads: heads.into() };
+        Ok(Self { config: config.clone(), device: device.clone(), source, net })
+    }
+
+    /// The network that is trained.
+    pub fn net(&self) -> &NetConfig {
+        &self.net
+    }
+
+    /// Fresh parameters: the initial root where there is one, all else drawn from the seed.
+    ///
+    /// # Errors
+    /// If the initial root does not fit the network.
+    pub fn params(&self, seed: u64) -> Result<Params> {
+        let params = Params::new(seed, &self.device);
+        MultiTaskNet::new(&self.net, params.builder())?;
+        if let Some((prefix, tensors)) = &self.source.root {
+            params.load_under(prefix, tensors.clone())?;
+        }
+        Ok(params)
+    }
+
+    /// The schedule that a method, or the configuration itself, prescribes.
+    ///
+    /// # Errors
+    /// If λ, scales, epochs or block are out of range.
+    pub fn schedule(&self, method: Method) -> Result<Schedule> {
+        match &self.config.schedule {
+            Some(schedule) => Ok(schedule.clone()),
+            None => method.schedule(&self.pair()),
+        }
+    }
+
+    /// Trains a network from its initial parameters.
+    ///
+    /// # Errors
+    /// See [`Trainer::run`].
+    pub fn run(&self, run: &Run, sink: &mut dyn FnMut(&Event)) -> Result<Outcome> {
+        let training = &self.config.training;
+        let settings = Settings {
+            seed: run.seed,
+            batch: training.batch,
+            learning_rates: LearningRates {
+                root: self.config.optimizer.root_learning_rate,
+                heads: self.config.optimizer.head_learning_rate,
+            },
+            adam: self.config.optimizer.adam,
+            recording: training.recording,
+            evaluate_throughout: training.evaluate_throughout,
+            checkpoints: run.checkpoints.clone(),
+            stop: run.stop.clone(),
+        };
+        let params = self.params(run.seed)?;
+        let tasks = self.tasks(run.method);
+        let schedule = self.schedule(run.method)?;
+        let (sets, evals) = (&self.source.sets, &self.source.evals);
+        Trainer::new(&self.net, &params, &tasks, sets, evals, settings, &self.device, sink)?.run(&schedule)
+    }
+
+    /// Scores of a saved checkpoint.
+    ///
+    /// # Errors
+    /// If the checkpoint does not fit the network.
+    pub fn evaluate(&self, folder: &Path) -> Result<Vec<Score>> {
+        let params = Params::new(0, &self.device);
+        let net = MultiTaskNet::new(&self.net, params.builder())?;
+        params.load(Checkpoint::load_model(folder, &self.device)?)?;
+        evaluate(&net, &self.source.evals, self.config.training.batch, &self.device)
+    }
+
+    fn pair(&self) -> Pair {
+        let training = &self.config.training;
+        let steps = |set: &TrainSet| set.dataset.len().div_ceil(training.batch.max(1));
+        Pair {
+            class_dataset: CLASS.into(),
+            class_task: CLASS.into(),
+            caption_dataset: CAPTION.into(),
+            caption_task: CAPTION.into(),
+            epochs: training.epochs,
+            block: training.block,
+            steps_per_epoch: steps(&self.source.sets[CLASS]).max(steps(&self.source.sets[CAPTION])),
+            lambda_class: training.lambda_class,
+            lambda_caption: training.lambda_caption,
+            class_scale: training.class_scale,
+            caption_scale: training.caption_scale,
+            freeze_preserved_head: training.freeze_preserved_head,
+            warm_up: training.warm_up,
+        }
+    }
+
+    fn tasks(&self, method: Method) -> BTreeMap<String, Task> {
+        let training = &self.config.training;
+        let preserve = method.preservation().unwrap_or(training.preserve_class);
+        let class = Task { head: self.net.heads[CLASS], loss: training.class_loss, preserve };
+        let loss = training.caption_loss;
+        let caption = Task { head: self.net.heads[CAPTION], loss, preserve: Preservation::Cosine };
+        BTreeMap::from([(CLASS.to_string(), class), (CAPTION.to_string(), caption)])
+    }
+}
+
+/// The built-in sample, with the root pretrained on its third set.
+fn sample_source(
+    config: &Config,
+    sample: &SampleConfig,
+    device: &Device,
+    sink: &mut dyn FnMut(&Event),
+) -> Result<Source> {
+    sink(&Event::Preparing { what: "sample clips".into(), done: 0, of: 1 });
+    let clips = Sample::generate(sample)?;
+    let teacher = Lexical::new(128)?;
+    let targets = |set: &Arc<SampleSet>| {
+        Targets::new(set.labels(), teacher.dim(), &mut |sentences| {
+            Ok(teacher.encode(sentences)?.flatten_all()?.to_vec1::<f32>()?)
+        })
+    };
+    let train = |set: &Arc<SampleSet>| -> Result<TrainSet> { Ok(TrainSet { dataset: set.clone(), targets: targets(set)? }) };
+    let judged = |set: &Arc<SampleSet>, own: &str, other: &Arc<SampleSet>, hidden: &str| -> Result<EvalSet> {
+        let judged = vec![
+            (own.to_string(), own.to_string(), targets(set)?),
+            (format!("{hidden} of {own} data"), hidden.to_string(), targets(other)?),
+        ];
+        Ok(EvalSet { dataset: set.clone(), judged })
+    };
+    let root = pretrained_root(config, &clips.pretrain, &train(&clips.pretrain)?.targets, device, sink)?;
+    Ok(Source {
+        sets: BTreeMap::from([
+            (CLASS.to_string(), train(&clips.actions_train)?),
+            (CAPTION.to_string(), train(&clips.captions_train)?),
+        ]),
+        evals: vec![
+            judged(&clips.actions_test, CLASS, &clips.actions_test_captions, CAPTION)?,
+            judged(&clips.captions_test, CAPTION, &clips.captions_test_actions, CLASS)?,
+        ],
+        root,
+    })
+}
+
+/// The root after training on the motion labels, from the cache where it has been computed before.
+fn pretrained_root(
+    config: &Config,
+    clips: &Arc<SampleSet>,
+    targets: &Targets,
+    device: &Device,
+    sink: &mut dyn FnMut(&Event),
+) -> Result<Option<(&'static str, BTreeMap<String, Tensor>)>> {
+    let PretrainConfig { epochs, learning_rate, seed } = config.pretrain;
+    if epochs == 0 {
+        return Ok(None);
+    }
+    let net = NetConfig { root: config.root.clone(), heads: BTreeMap::from([(MOTION.to_string(), targets.head())]) };
+    let key = format!("{}|{:?}|{:?}|{}", env!("CARGO_PKG_VERSION"), net, config.pretrain, clips.fingerprint());
+    let key = format!("{key}|{}", config.training.batch);
+    let name: String = Sha256::digest(key.as_bytes()).iter().take(12).map(|byte| format!("{byte:02x}")).collect();
+    let path = config.cache.join(format!("pretrained-{name}.safetensors"));
+    if path.exists() {
+        return Ok(Some(("root", dml_model::load_safetensors(&path, device)?)));
+    }
+    let params = Params::new(seed, device);
+    MultiTaskNet::new(&net, params.builder())?;
+    let task = Task {
+        head: targets.head(),
+        loss: Loss::Softmax,
+        preserve: Preservation::Distill { temperature: 1.0 },
+    };
+    let tasks = BTreeMap::from([(MOTION.to_string(), task)]);
+    let set = TrainSet { dataset: clips.clone(), targets: targets.clone() };
+    let sets = BTreeMap::from([(MOTION.to_string(), set)]);
+    let supervise = Supervise { task: MOTION.into(), weight: 1.0 };
+    let stream = Stream { dataset: MOTION.into(), supervise, preserve: vec![] };
+    let phase =
+        Phase { name: "pretraining".into(), streams: vec![stream], length: Length::Epochs(epochs), freeze: vec![] };
+    let settings = Settings {
+        seed,
+        batch: config.training.batch,
+        learning_rates: LearningRates { root: learning_rate, heads: learning_rate },
+        adam: AdamSharing::Shared,
+        recording: config.training.recording,
+        evaluate_throughout: false,
+        checkpoints: None,
+        stop: Arc::default(),
+    };
+    let schedule = Schedule { prologue: vec![phase], repeat: vec![], rounds: 0 };
+    Trainer::new(&net, &params, &tasks, &sets, &[], settings, device, sink)?.run(&schedule)?;
+    let below_root = |(name, tensor): (String, Tensor)| Some((name.strip_prefix("root.")?.to_string(), tensor));
+    let root: BTreeMap<String, Tensor> = params.tensors().into_iter().filter_map(below_root).collect();
+    std::fs::create_dir_all(&config.cache)
+        .map_err(|source| TrainError::Io { path: config.cache.clone(), source })?;
+    dml_model::save_safetensors(&path, &root, &BTreeMap::new())?;
+    Ok(Some(("root", root)))
+}
+

@@ -1,0 +1,85 @@
+use std::collections::BTreeMap;
+
+use candle_core::{Tensor, Var, backprop::GradStore};
+use dml_ops::{Adam, AdamConfig};
+use serde::{Deserialize, Serialize};
+
+use crate::schedule::Phase;
+use crate::{Result, TrainError};
+
+/// Which phases share Adam's moments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AdamSharing {
+    /// One state for the whole run: the moments of one task scale the steps of the other.
+    Shared,
+    /// One state for each supervised task (or set of tasks, in mixed phases).
+    PerTask,
+    /// A fresh state at the start of each phase.
+    PerPhase,
+}
+
+/// Learning rates of the parameter groups.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LearningRates {
+    /// Of the shared root.
+    pub root: f64,
+    /// Of the task heads.
+    pub heads: f64,
+}
+
+/// Adam with as many states as the sharing asks for.
+#[derive(Debug)]
+pub(crate) struct Optimizer {
+    sharing: AdamSharing,
+    rates: LearningRates,
+    states: BTreeMap<String, Adam>,
+    current: String,
+}
+
+impl Optimizer {
+    pub(crate) fn new(sharing: AdamSharing, rates: LearningRates) -> Result<Self> {
+        for (name, rate) in [("root", rates.root), ("heads", rates.heads)] {
+            if !(rate.is_finite() && rate >= 0.0) {
+                return Err(TrainError::invalid(format!("the learning rate {rate} of the {name} is not a number from 0 up")));
+            }
+        }
+        Ok(Self { sharing, rates, states: BTreeMap::new(), current: String::new() })
+    }
+
+    pub(crate) fn start_phase(&mut self, phase: &Phase) {
+        self.current = match self.sharing {
+            AdamSharing::Shared => "all".into(),
+            AdamSharing::PerTask => phase.supervised().into_iter().collect::<Vec<_>>().join("+"),
+            AdamSharing::PerPhase => {
+                self.states.clear();
+                "phase".into()
+            }
+        };
+        self.states.entry(self.current.clone()).or_insert_with(|| Adam::new(AdamConfig::default()));
+    }
+
+    /// One step for each variable that has a gradient.
+    pub(crate) fn step(&mut self, vars: &[(String, Var)], gradients: &GradStore) -> Result<()> {
+        let Some(adam) = self.states.get_mut(&self.current) else {
+            return Err(TrainError::invalid("the optimiser was asked for a step before its first phase"));
+        };
+        for (name, var) in vars {
+            if let Some(gradient) = gradients.get(var) {
+                let rate = if name.starts_with("root.") { self.rates.root } else { self.rates.heads };
+                adam.update(name, var, gradient, rate)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Moments and step counts of all states, as `<state>/<parameter>.<m|v|step>`.
+    pub(crate) fn tensors(&self) -> Result<BTreeMap<String, Tensor>> {
+        let mut all = BTreeMap::new();
+        for (state, adam) in &self.states {
+            all.extend(adam.state()?.into_iter().map(|(name, tensor)| (format!("{state}/{name}"), tensor)));
+        }
+        Ok(all)
+    }
+}

@@ -1,0 +1,186 @@
+use candle_core::{Device, Tensor};
+use dml_data::Labels;
+use dml_model::HeadConfig;
+use dml_rand::{Purpose, Stream};
+
+use crate::{Result, TrainError};
+
+/// A dataset's labels as numbers.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Targets {
+    /// One class a sample.
+    Classes {
+        /// Class names.
+        names: Vec<String>,
+        /// Class of each sample.
+        of: Vec<u32>,
+    },
+    /// Several classes a sample.
+    MultiLabel {
+        /// Class names.
+        names: Vec<String>,
+        /// Row-major flags: 1 present, -1 absent, 0 difficult.
+        flags: Vec<i8>,
+    },
+    /// Caption embeddings.
+    Captions {
+        /// Row-major unit vectors of all captions.
+        vectors: Vec<f32>,
+        /// Length of a vector.
+        dim: usize,
+        /// Captions of sample i are rows first\[i\] to first\[i + 1\].
+        first: Vec<usize>,
+    },
+}
+
+impl Targets {
+    /// Turns labels into targets; `encode` makes one row of `dim` numbers for each sentence.
+    ///
+    /// # Errors
+    /// If a sample has no label, or the encoder fails.
+    pub fn new(
+        labels: &Labels,
+        dim: usize,
+        encode: &mut dyn FnMut(&[&str]) -> Result<Vec<f32>>,
+    ) -> Result<Self> {
+        Ok(match labels {
+            Labels::Classes { names, of } => Self::Classes { names: names.clone(), of: of.clone() },
+            Labels::MultiLabel { names, flags } => Self::MultiLabel { names: names.clone(), flags: flags.concat() },
+            Labels::Captions { of } => {
+                let mut first = vec![0];
+                for (index, sentences) in of.iter().enumerate() {
+                    if sentences.is_empty() {
+                        return Err(TrainError::invalid(format!("sample {index} has no caption")));
+                    }
+                    first.push(first[index] + sentences.len());
+                }
+                let sentences: Vec<&str> = of.iter().flatten().map(String::as_str).collect();
+                let vectors = encode(&sentences)?;
+                if vectors.len() != sentences.len() * dim {
+                    return Err(TrainError::invalid(format!(
+                        "the sentence encoder made {} numbers for {} captions of {dim}",
+                        vectors.len(),
+                        sentences.len()
+                    )));
+                }
+                Self::Captions { vectors, dim, first }
+            }
+        })
+    }
+
+    /// Number of samples.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Classes { of, .. } => of.len(),
+            Self::MultiLabel { names, flags } => flags.len() / names.len().max(1),
+            Self::Captions { first, .. } => first.len() - 1,
+        }
+    }
+
+    /// Whether there is no sample.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The head that these targets ask for.
+    pub fn head(&self) -> HeadConfig {
+        match self {
+            Self::Classes { names, .. } => HeadConfig::Classes { classes: names.len() },
+            Self::MultiLabel { names, .. } => HeadConfig::MultiLabel { classes: names.len() },
+            Self::Captions { dim, .. } => HeadConfig::Embedding { dim: *dim },
+        }
+    }
+
+    /// Checks that a head answers what these targets ask.
+    ///
+    /// # Errors
+    /// If the kind or the size disagrees, or a class number is out of range.
+    pub fn check(&self, dataset: &str, task: &str, head: &HeadConfig) -> Result<()> {
+        if self.head() != *head {
+            return Err(TrainError::invalid(format!(
+                "dataset {dataset:?} is labelled for {:?}, but task {task:?} has the head {head:?}",
+                self.head()
+            )));
+        }
+        if let Self::Classes { names, of } = self
+            && let Some(index) = of.iter().position(|&class| class as usize >= names.len())
+        {
+            return Err(TrainError::invalid(format!(
+                "dataset {dataset:?}: sample {index} has class {} of {}",
+                of[index],
+                names.len()
+            )));
+        }
+        Ok(())
+    }
+
+    /// The targets of a batch. Of several captions one is drawn, keyed by (seed, epoch, sample).
+    ///
+    /// # Shapes
+    /// (n) u32 classes, (n, k) f32 flags 0 or 1, or (n, d) f32 unit vectors.
+    ///
+    /// # Errors
+    /// If the tensor cannot be made.
+    pub fn batch(&self, indices: &[usize], seed: u64, epoch: u64, device: &Device) -> Result<Tensor> {
+        Ok(match self {
+            Self::Classes { of, .. } => {
+                let classes: Vec<u32> = indices.iter().map(|&index| of[index]).collect();
+                Tensor::from_vec(classes, indices.len(), device)?
+            }
+            Self::MultiLabel { names, flags } => {
+                let k = names.len();
+                let rows = indices.iter().flat_map(|&index| present(&flags[index * k..(index + 1) * k]));
+                Tensor::from_vec(rows.collect::<Vec<f32>>(), (indices.len(), k), device)?
+            }
+            Self::Captions { vectors, dim, first } => {
+                let mut rows = Vec::with_capacity(indices.len() * dim);
+                for &index in indices {
+                    let count = first[index + 1] - first[index];
+                    let row = first[index] + Stream::new(seed, Purpose::Caption, epoch, index as u64).below(count);
+                    rows.extend_from_slice(&vectors[row * dim..(row + 1) * dim]);
+                }
+                Tensor::from_vec(rows, (indices.len(), *dim), device)?
+            }
+        })
+    }
+}
+
+/// 1 for the classes that are present. Where every object of an image is difficult, the difficult ones count, so that no
+/// training image is without a class.
+fn present(flags: &[i8]) -> impl Iterator<Item = f32> + '_ {
+    let wanted = if flags.contains(&1) { 1 } else { 0 };
+    flags.iter().map(move |&flag| if flag == wanted { 1.0 } else { 0.0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn difficult_classes_count_only_where_there_is_no_other() {
+        let check = |flags: &[i8], expected: &[f32]| {
+            assert_eq!(present(flags).collect::<Vec<_>>(), expected, "{flags:?}");
+        };
+        check(&[1, 0, -1], &[1.0, 0.0, 0.0]);
+        check(&[-1, 0, -1], &[0.0, 1.0, 0.0]);
+        check(&[1, 1, -1], &[1.0, 1.0, 0.0]);
+    }
+
+    #[test]
+    fn each_epoch_draws_its_own_caption_and_always_the_same() {
+        let labels = Labels::Captions { of: vec![(0..8).map(|i| i.to_string()).collect()] };
+        let mut encode = |sentences: &[&str]| Ok((0..sentences.len()).map(|i| i as f32).collect());
+        let targets = Targets::new(&labels, 1, &mut encode).unwrap();
+        let draw = |epoch| targets.batch(&[0], 5, epoch, &Device::Cpu).unwrap().to_vec2::<f32>().unwrap()[0][0];
+        let first: Vec<f32> = (0..20).map(draw).collect();
+        assert_eq!(first, (0..20).map(draw).collect::<Vec<_>>());
+        assert!(first.iter().any(|&caption| caption != first[0]));
+    }
+
+    #[test]
+    fn heads_that_do_not_fit_are_named() {
+        let targets = Targets::Classes { names: vec!["a".into(), "b".into()], of: vec![0, 1] };
+        let error = targets.check("clips", "class", &HeadConfig::Classes { classes: 3 }).unwrap_err().to_string();
+        assert!(error.contains("clips") && error.contains('3') && error.contains('2'), "{error}");
+    }
+}

@@ -1,0 +1,210 @@
+//! The trainer on made-up datasets.
+#![allow(clippy::unwrap_used)]
+
+use dml_tests::{Bench, Toy, bits, settings};
+use dml_train::{
+    AdamSharing, Event, Length, Method, Pair, Phase, Preserve, Recorded, Recording, Schedule, Settings, Stream,
+    Supervise, TrainError,
+};
+
+fn two() -> Bench {
+    Bench::new(vec![Toy::new("a", 3), Toy::new("b", 4)]).unwrap()
+}
+
+fn pair() -> Pair {
+    Pair {
+        class_dataset: "a".into(),
+        class_task: "a".into(),
+        caption_dataset: "b".into(),
+        caption_task: "b".into(),
+        epochs: 4,
+        block: 2,
+        steps_per_epoch: 4,
+        lambda_class: 0.5,
+        lambda_caption: 0.7,
+        class_scale: 1.0,
+        caption_scale: 1.0,
+        freeze_preserved_head: false,
+        warm_up: 0,
+    }
+}
+
+fn stream(dataset: &str, preserve: &[&str], recorded: Recorded) -> Stream {
+    let preserve = preserve.iter().map(|&task| Preserve { task: task.into(), weight: 0.5, recorded });
+    Stream {
+        dataset: dataset.into(),
+        supervise: Supervise { task: dataset.into(), weight: 0.5 },
+        preserve: preserve.collect(),
+    }
+}
+
+fn phase(name: &str, streams: Vec<Stream>) -> Phase {
+    Phase { name: name.into(), streams, length: Length::Epochs(1), freeze: vec![] }
+}
+
+#[test]
+fn every_named_method_learns_what_it_trains() {
+    let bench = two();
+    for (method, name, _) in Method::all() {
+        let schedule = method.schedule(&Pair { epochs: 20, ..pair() }).unwrap();
+        let (outcome, ..) = bench.run(&schedule, settings()).unwrap();
+        let (class, caption) = method.trains();
+        let sequential = name.starts_with("finetune");
+        for (task, trained) in [("a", class), ("b", caption)] {
+            let score = outcome.scores.iter().find(|score| score.eval == task).unwrap();
+            let chance = if task == "a" { 34.0 } else { 26.0 };
+            // A fine-tuned network may have forgotten its first task; all others must know both.
+            if trained && !sequential {
+                assert!(score.value > 2.0 * chance, "{name}: {score:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn recording_first_equals_a_frozen_copy_to_the_bit() {
+    let bench = two();
+    for method in [Method::DmlLwf, Method::LwfCaptionClass, Method::LwfClassCaption] {
+        let schedule = method.schedule(&pair()).unwrap();
+        let with = |recording| {
+            let (_, params, events) = bench.run(&schedule, Settings { recording, ..settings() }).unwrap();
+            let recorded: usize = events.iter().map(|event| if let Event::Recorded { samples, .. } = event { *samples } else { 0 }).sum();
+            (bits(&params).unwrap(), recorded)
+        };
+        let (frozen, none) = with(Recording::FrozenCopy);
+        let (table, recorded) = with(Recording::Table);
+        assert_eq!(frozen, table, "{method}");
+        assert!(none == 0 && recorded >= 200, "{none} {recorded}");
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bits_and_another_does_not() {
+    let bench = two();
+    let schedule = Method::DmlLwf.schedule(&pair()).unwrap();
+    let run = |seed| bits(&bench.run(&schedule, Settings { seed, ..settings() }).unwrap().1).unwrap();
+    let first = run(5);
+    assert_eq!(first, run(5));
+    assert_ne!(first, run(6));
+    for threads in [1, 2] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        assert_eq!(first, pool.install(|| run(5)), "{threads} threads");
+    }
+}
+
+#[test]
+fn three_tasks_each_preserving_the_two_others() {
+    let bench = Bench::new(vec![Toy::new("a", 3), Toy::new("b", 4), Toy::new("c", 2)]).unwrap();
+    let repeat = vec![
+        phase("a", vec![stream("a", &["b", "c"], Recorded::AtStart)]),
+        phase("b", vec![stream("b", &["a", "c"], Recorded::AtStart)]),
+        phase("c", vec![stream("c", &["a", "b"], Recorded::Kept)]),
+    ];
+    let schedule = Schedule { prologue: vec![], repeat, rounds: 12 };
+    let (outcome, _, events) = bench.run(&schedule, settings()).unwrap();
+    assert_eq!(events.iter().filter(|event| matches!(event, Event::PhaseStarted { .. })).count(), 36);
+    for score in &outcome.scores {
+        assert!(score.value > 70.0, "{score:?}");
+    }
+}
+
+#[test]
+fn a_mixed_step_takes_a_batch_of_each_dataset() {
+    let bench = two();
+    let streams = vec![stream("a", &[], Recorded::AtStart), stream("b", &["a"], Recorded::AtStart)];
+    let schedule = Schedule { prologue: vec![phase("mixed", streams)], repeat: vec![], rounds: 0 };
+    let (.., events) = bench.run(&schedule, settings()).unwrap();
+    let steps: Vec<_> = events.iter().filter_map(|e| if let Event::Step { samples, terms, .. } = e { Some((*samples, terms)) } else { None }).collect();
+    assert_eq!(steps.iter().map(|(samples, _)| *samples).collect::<Vec<_>>(), [32, 32, 32, 4]);
+    for (_, terms) in steps {
+        assert_eq!(terms.keys().collect::<Vec<_>>(), ["a kept", "a loss", "b loss"]);
+    }
+}
+
+#[test]
+fn frozen_prefixes_stay_as_they_are() {
+    let bench = two();
+    let before = bits(&bench.run(&freeze(&["root", "head"]), settings()).unwrap().1).unwrap();
+    for (prefix, moves) in [("root", "head.a"), ("head.a", "root")] {
+        let after = bits(&bench.run(&freeze(&[prefix]), settings()).unwrap().1).unwrap();
+        for ((name, old), (_, new)) in before.iter().zip(&after) {
+            let held = name.starts_with(&format!("{prefix}.")) || name.starts_with("head.b.");
+            assert_eq!(old == new, held, "freezing {prefix}, {name}");
+            assert!(!(name.starts_with(moves) && old == new), "freezing {prefix}, {name} should move");
+        }
+    }
+}
+
+fn freeze(prefixes: &[&str]) -> Schedule {
+    let mut phase = phase("a", vec![stream("a", &[], Recorded::AtStart)]);
+    phase.freeze = prefixes.iter().map(|prefix| prefix.to_string()).collect();
+    Schedule { prologue: vec![phase], repeat: vec![], rounds: 0 }
+}
+
+#[test]
+fn adam_states_are_shared_as_asked() {
+    let bench = two();
+    let schedule = Method::Dml.schedule(&pair()).unwrap();
+    let run = |adam| bits(&bench.run(&schedule, Settings { adam, ..settings() }).unwrap().1).unwrap();
+    let runs = [AdamSharing::Shared, AdamSharing::PerTask, AdamSharing::PerPhase].map(run);
+    assert!(runs[0] != runs[1] && runs[1] != runs[2] && runs[0] != runs[2]);
+    // With one task, one state for all and one per task are the same thing.
+    let schedule = Method::ClassOnly.schedule(&pair()).unwrap();
+    let run = |adam| bits(&bench.run(&schedule, Settings { adam, ..settings() }).unwrap().1).unwrap();
+    assert_eq!(run(AdamSharing::Shared), run(AdamSharing::PerTask));
+}
+
+#[test]
+fn preservation_holds_what_fine_tuning_forgets() {
+    let bench = two();
+    let pair = Pair { epochs: 40, block: 40, lambda_class: 0.1, ..pair() };
+    let after = |method: Method| {
+        let (outcome, ..) = bench.run(&method.schedule(&pair).unwrap(), settings()).unwrap();
+        outcome.scores.iter().find(|score| score.eval == "b").unwrap().value
+    };
+    let (forgot, kept) = (after(Method::FinetuneCaptionClass), after(Method::LwfCaptionClass));
+    assert!(kept > forgot + 5.0, "fine-tuning {forgot}, learning without forgetting {kept}");
+}
+
+#[test]
+fn a_loss_that_is_not_finite_stops_the_run_and_names_the_samples() {
+    let bench = Bench::new(vec![Toy::broken("a", 3, 17)]).unwrap();
+    let schedule = Schedule { prologue: vec![phase("a", vec![stream("a", &[], Recorded::AtStart)])], repeat: vec![], rounds: 0 };
+    let error = bench.run(&schedule, settings()).err().unwrap();
+    let text = error.to_string();
+    assert!(matches!(error, TrainError::NotFinite { .. }) && text.contains("a-17"), "{text}");
+}
+
+#[test]
+fn schedules_that_do_not_fit_are_refused() {
+    let bench = two();
+    let check = |stream: Stream, expected: &str| {
+        let schedule = Schedule { prologue: vec![phase("p", vec![stream])], repeat: vec![], rounds: 0 };
+        let text = bench.run(&schedule, settings()).err().unwrap().to_string();
+        assert!(text.contains(expected), "{text}");
+    };
+    check(stream("x", &[], Recorded::AtStart), "\"x\" is unknown");
+    check(stream("a", &["x"], Recorded::AtStart), "\"x\" is unknown");
+    check(stream("a", &["a"], Recorded::AtStart), "both supervises and preserves");
+    let wrong = Supervise { task: "b".into(), weight: 1.0 };
+    check(Stream { supervise: wrong, ..stream("a", &[], Recorded::AtStart) }, "is labelled for");
+    let negative = Supervise { task: "a".into(), weight: -1.0 };
+    check(Stream { supervise: negative, ..stream("a", &[], Recorded::AtStart) }, "-1");
+    for (lambda_class, lambda_caption) in [(1.5, 0.5), (0.5, -0.1), (f64::NAN, 0.5)] {
+        let error = Method::DmlLwf.schedule(&Pair { lambda_class, lambda_caption, ..pair() }).unwrap_err().to_string();
+        assert!(error.contains("lambda"), "{error}");
+    }
+    assert!(Method::Dml.schedule(&Pair { block: 3, ..pair() }).unwrap_err().to_string().contains("multiple"));
+}
+
+#[test]
+fn a_stopped_run_ends_after_its_step_and_saves() {
+    let bench = two();
+    let folder = tempfile::tempdir().unwrap();
+    let settings = Settings { checkpoints: Some(folder.path().into()), ..settings() };
+    settings.stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    let (outcome, _, events) = bench.run(&Method::Dml.schedule(&pair()).unwrap(), settings).unwrap();
+    assert!(outcome.interrupted);
+    assert_eq!(events.iter().filter(|event| matches!(event, Event::Step { .. })).count(), 1);
+    assert!(folder.path().join("model.safetensors").exists());
+}

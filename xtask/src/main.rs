@@ -1,0 +1,53 @@
+//! The project's chores, as `cargo xtask <command>`. Each command is a module with its arguments and a `run`.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+// A chore speaks to the person who runs it.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod ffmpeg;
+mod step;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The project's chores.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Test(test::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Test(args) => test::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            step::exit_code(&error)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+        assert!(Cli::try_parse_from(["xtask", "test"]).is_ok());
+        assert!(Cli::try_parse_from(["xtask", "no-such-chore"]).is_err());
+    }
+}
