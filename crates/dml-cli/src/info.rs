@@ -41,7 +41,7 @@ fn describe((when, phase): (&str, &Phase)) -> Vec<String> {
     };
     let join = |parts: Vec<String>| if parts.is_empty() { "–".to_string() } else { parts.join(", ") };
     let trains = phase.streams.iter().map(|stream| {
-        format!("{} on {} × {}", stream.supervise.task, stream.dataset, stream.supervise.weight)
+        format!("{} on {} × {:.2}", stream.supervise.task, stream.dataset, stream.supervise.weight)
     });
     let preserves = phase.streams.iter().flat_map(|stream| &stream.preserve).map(|preserve| {
         format!("{} × {:.2} ({})", preserve.task, preserve.weight, serde_name(preserve.recorded))

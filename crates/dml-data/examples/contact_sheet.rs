@@ -57,7 +57,7 @@ fn paste(
             for x in 0..size as u32 * ZOOM {
                 let place = (y / ZOOM) as usize * size + (x / ZOOM) as usize;
                 let value = |channel: usize| {
-                    (clip[(channel * frames + frame) * size * size + place] * 36.0 + 66.0) as u8
+                    (clip[(channel * frames + frame) * size * size + place] * 20.0 + 66.0) as u8
                 };
                 let left = at[0] + frame as u32 * size as u32 * ZOOM;
                 sheet.put_pixel(left + x, at[1] + y, Rgb([value(0), value(1), value(2)]));

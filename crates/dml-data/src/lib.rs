@@ -1,8 +1,4 @@
-//! Datasets for disjoint multi-task learning: the built-in sample, PASCAL VOC and Flickr8k.
-//!
-//! A [`Dataset`] knows its inputs and the one kind of [`Labels`] it is labelled with; it knows no model. [`batches`]
-//! turns any of them into tensors.
-
+#![doc = include_str!("../README.md")]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod cache;

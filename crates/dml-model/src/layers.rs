@@ -12,6 +12,8 @@ use crate::{Mode, ModelError, Result};
 pub(crate) enum Start {
     /// PyTorch's default for `Linear` and `Conv`: weight and bias uniform in ±1/√(fan in).
     Torch,
+    /// He et al. (2015) for ReLU: weight normal with variance 2 / fan in, bias 0.
+    He,
     /// Caffe's `gaussian` and `constant` fillers.
     Gaussian { stdev: f64, bias: f64 },
 }
@@ -33,6 +35,7 @@ impl Layer {
                 let uniform = Init::Uniform { lo: -bound, up: bound };
                 (uniform, uniform)
             }
+            Start::He => (Init::Randn { mean: 0.0, stdev: (2.0 / fan_in as f64).sqrt() }, Init::Const(0.0)),
             Start::Gaussian { stdev, bias } => (Init::Randn { mean: 0.0, stdev }, Init::Const(bias)),
         };
         Ok(Self {

@@ -38,7 +38,7 @@ impl SmallClip {
         }
         let convolutions = three(size, channels, 3, &vb)?;
         let flat = channels[2] * (frames / 4) * (size / 8).pow(2);
-        let end = FullyConnected::new(flat, hidden, dropout, Start::Torch, &vb)?;
+        let end = FullyConnected::new(flat, hidden, dropout, Start::He, &vb)?;
         Ok(Self { input: [3, frames, size, size], convolutions, end })
     }
 }
@@ -88,7 +88,7 @@ impl SmallImage {
     ) -> Result<Self> {
         let convolutions = three(size, channels, 2, &vb)?;
         let flat = channels[2] * (size / 8).pow(2);
-        let end = FullyConnected::new(flat, hidden, dropout, Start::Torch, &vb)?;
+        let end = FullyConnected::new(flat, hidden, dropout, Start::He, &vb)?;
         Ok(Self { input: [3, size, size], convolutions, end })
     }
 }
@@ -158,7 +158,7 @@ fn three(size: usize, channels: [usize; 3], axes: usize, vb: &VarBuilder) -> Res
     for (i, width) in channels.into_iter().enumerate() {
         positive(&format!("channels[{i}]"), width)?;
         let shape: Vec<usize> = [width, input].into_iter().chain(std::iter::repeat_n(3, axes)).collect();
-        layers.push(Layer::new(vb.pp(format!("conv{}", i + 1)), &shape, Start::Torch)?);
+        layers.push(Layer::new(vb.pp(format!("conv{}", i + 1)), &shape, Start::He)?);
         input = width;
     }
     Ok(layers)

@@ -37,7 +37,8 @@ pub fn linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     })
 }
 
-/// The larger of x and 0; the gradient at 0 is 0. On the CPU it runs on all threads.
+/// The larger of x and 0; the gradient at 0 is 0. A NaN stays one (candle's own makes it 0, which hides a run that has
+/// diverged).
 ///
 /// # Shapes
 /// Any → the same.

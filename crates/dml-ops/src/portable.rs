@@ -127,7 +127,8 @@ pub fn linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
 /// # Errors
 /// If candle refuses the tensor.
 pub fn relu(x: &Tensor) -> Result<Tensor> {
-    Ok(x.relu()?)
+    // candle's own relu makes a NaN a zero, and so hides a run that has diverged.
+    Ok(x.le(0.0)?.where_cond(&x.zeros_like()?, x)?)
 }
 
 /// `count` elements along an axis, `stride` apart.

@@ -136,7 +136,8 @@ pub struct OptimizerConfig {
 impl Config {
     /// The built-in sample with the recipe that the project's measurements recommend for it.
     pub fn sample() -> Self {
-        let sample = SampleConfig::default();
+        let sample =
+            SampleConfig { size: 24, train: 400, caption_train: 400, pretrain: 600, test: 200, ..SampleConfig::default() };
         Self {
             seed: 0,
             method: Method::DmlLwf,
@@ -144,18 +145,18 @@ impl Config {
             root: RootConfig::SmallClip {
                 frames: sample.frames,
                 size: sample.size,
-                channels: [16, 32, 64],
+                channels: [8, 16, 32],
                 hidden: 128,
-                dropout: 0.5,
+                dropout: 0.1,
             },
             data: DataConfig::Sample(sample),
-            pretrain: PretrainConfig { epochs: 6, learning_rate: 1e-3, seed: 0 },
+            pretrain: PretrainConfig { epochs: 20, learning_rate: 2e-3, seed: 0 },
             training: TrainingConfig {
-                epochs: 12,
-                block: 2,
+                epochs: 18,
+                block: 6,
                 batch: 16,
-                lambda_class: 0.5,
-                lambda_caption: 0.7,
+                lambda_class: 0.9,
+                lambda_caption: 0.2,
                 class_scale: 1.0,
                 caption_scale: 1.0,
                 class_loss: Loss::Softmax,
@@ -192,7 +193,14 @@ impl Config {
             }),
             root: RootConfig::Features { input: 1280, hidden: 1024, dropout: 0.5 },
             pretrain: PretrainConfig { epochs: 0, ..sample.pretrain },
-            training: TrainingConfig { epochs: 20, block: 1, batch: 64, ..sample.training },
+            training: TrainingConfig {
+                epochs: 20,
+                block: 1,
+                batch: 64,
+                lambda_class: 0.5,
+                lambda_caption: 0.7,
+                ..sample.training
+            },
             optimizer: OptimizerConfig {
                 root_learning_rate: 5e-4,
                 head_learning_rate: 5e-4,

@@ -13,8 +13,8 @@ impl History {
         self.evaluations.push((phase.to_string(), scores.to_vec()));
     }
 
-    /// What the first epoch after a switch away from a score's task costs it on average, in the score's unit and
-    /// counted positive when it gets worse. Phases are named after their task.
+    /// What the phase after a switch away from a score's task costs it on average, in the score's unit and counted
+    /// positive when it gets worse. Phases are named after their task.
     pub(crate) fn switch_costs(&self) -> BTreeMap<String, f64> {
         let mut costs: BTreeMap<String, Vec<f64>> = BTreeMap::new();
         for pair in self.evaluations.windows(2) {

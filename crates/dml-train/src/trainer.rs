@@ -42,7 +42,7 @@ pub struct Settings {
     pub adam: AdamSharing,
     /// How responses are kept.
     pub recording: Recording,
-    /// Whether tasks are evaluated before training and after each epoch and phase, or only at the end.
+    /// Whether tasks are evaluated before training and after each phase of at least an epoch, or only at the end.
     pub evaluate_throughout: bool,
     /// Where checkpoints go; none are written without it.
     pub checkpoints: Option<PathBuf>,
@@ -168,7 +168,6 @@ impl<'a> Trainer<'a> {
         self.optimizer.start_phase(phase);
         let vars: Vec<(String, Var)> =
             self.params.vars().into_iter().filter(|(name, _)| !phase.freezes(name)).collect();
-        let epoch = self.epoch_steps(phase);
         for (step, draws) in plan.iter().enumerate() {
             let gradients = self.step(number, step + 1, phase, draws, &responders)?;
             if step == 0 {
@@ -179,11 +178,10 @@ impl<'a> Trainer<'a> {
             if self.settings.stop.load(Ordering::Relaxed) {
                 return Ok(true);
             }
-            let ends_epoch = (step + 1) % epoch == 0 || step + 1 == plan.len();
-            if ends_epoch && self.settings.evaluate_throughout && self.epoch_has_passed(phase) {
-                *scores = self.evaluate(number, &phase.name)?;
-                self.save()?;
-            }
+        }
+        if self.settings.evaluate_throughout && self.epoch_has_passed(phase) {
+            *scores = self.evaluate(number, &phase.name)?;
+            self.save()?;
         }
         Ok(false)
     }

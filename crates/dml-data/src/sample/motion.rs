@@ -226,7 +226,8 @@ impl Motion {
             start: stream.uniform() as f32,
             cycles: cycles as f32,
             amplitude: 0.9 + jitter * stream.range(-0.2, 0.2) as f32,
-            stir: Stir::random(jitter, stream),
+            // Half as much: what stirs must not look like what swings.
+            stir: Stir::random(0.5 * jitter, stream),
             kind: Kind::Swing { part: swing.part, rest },
         }
     }

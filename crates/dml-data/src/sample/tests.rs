@@ -153,7 +153,7 @@ fn evaluation_reads_the_stored_values() {
     let set = &sample.actions_train;
     let values = read(set, 5, View::evaluation());
     let stored = &set.clips.pixels[5 * values.len()..6 * values.len()];
-    assert!(values.iter().zip(stored).all(|(&v, &p)| v == (f32::from(p) - MEAN) / DEVIATION));
+    assert!(values.iter().zip(stored).all(|(&v, &p)| v == (f32::from(p) - MEAN) / SCALE));
     assert!(values.iter().any(|&v| v != values[0]));
     let mut short = vec![0.0; 7];
     assert!(set.read(5, View::evaluation(), &mut short).is_err());
@@ -179,7 +179,7 @@ fn augmentation_follows_seed_epoch_and_sample() {
 fn augmentation_shifts_and_brightens() {
     let sample = sample();
     let set = &sample.captions_train;
-    let grey = |values: Vec<f32>| -> Vec<f32> { values.into_iter().map(|v| v * DEVIATION + MEAN).collect() };
+    let grey = |values: Vec<f32>| -> Vec<f32> { values.into_iter().map(|v| v * SCALE + MEAN).collect() };
     let plain = grey(read(set, 0, View::evaluation()));
     let at = |plane: usize, row: i64, column: i64| {
         plain[plane * 256 + row.clamp(0, 15) as usize * 16 + column.clamp(0, 15) as usize]
@@ -223,6 +223,32 @@ fn noise_clutter_and_shake_do_what_they_say() {
         set.clips.pixels.chunks(clip).map(change).sum::<f64>()
     };
     assert!(still(&SampleConfig { shake: 3.0, ..calm.clone() }) > 1.5 * still(&calm));
+}
+
+/// Without jitter, one speed: the clips' poses differ by their start and side alone.
+#[test]
+fn jitter_varies_speed_and_stirs_limbs() {
+    let pose = |jitter: f32, action: Action, clip: u64, frame: usize| {
+        Motion::of_action(action, jitter, &mut Stream::new(0, Purpose::Test, 0, clip)).pose(frame, 8)
+    };
+    for clip in 0..20 {
+        // A bowing figure's legs stand still but for jitter.
+        let legs = |jitter| {
+            (0..8).map(|frame| pose(jitter, Action::Bow, clip, frame).legs[0][0]).collect::<Vec<_>>()
+        };
+        let stirred = |legs: &[f32]| legs.iter().any(|&angle| angle != legs[0]);
+        assert!(!stirred(&legs(0.0)) && stirred(&legs(1.0)));
+        assert!(legs(1.0).iter().zip(legs(0.0)).all(|(a, b)| (a - b).abs() < 0.08));
+    }
+    let arms = |jitter| {
+        (0..20).map(move |clip| {
+            pose(jitter, Action::SpinArms, clip, 1).arms[0][0]
+                - pose(jitter, Action::SpinArms, clip, 0).arms[0][0]
+        })
+    };
+    let speeds =
+        |jitter| arms(jitter).map(|by: f32| (by.abs() * 1000.0).round() as i32).collect::<BTreeSet<_>>();
+    assert!(speeds(0.0).len() == 1 && speeds(1.0).len() > 10);
 }
 
 #[test]

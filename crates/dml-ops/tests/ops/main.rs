@@ -7,6 +7,7 @@ mod arguments;
 mod dropout;
 mod golden;
 mod gradients;
+mod init;
 mod portable;
 mod threads;
 
