@@ -9,8 +9,8 @@ use dml_data::{Dataset, Labels, View};
 use dml_model::{HeadConfig, MultiTaskNet, NetConfig, Params, RootConfig};
 use dml_rand::{Purpose, Stream};
 use dml_train::{
-    AdamSharing, EvalSet, Event, LearningRates, Loss, Outcome, Preservation, Recording, Result, Schedule, Settings,
-    Targets, Task, TrainSet, Trainer,
+    AdamSharing, EvalSet, Event, LearningRates, Loss, Outcome, Preservation, Problem, Recording, Result,
+    Schedule, Settings, Targets, Task, TrainSet, Trainer,
 };
 
 /// Length of a feature vector.
@@ -30,7 +30,8 @@ impl Toy {
     /// A set of `k` classes.
     pub fn new(name: &str, k: usize) -> Self {
         let classes: Vec<u32> = (0..LEN).map(|index| (index % k) as u32).collect();
-        let labels = Labels::Classes { names: (0..k).map(|class| format!("c{class}")).collect(), of: classes.clone() };
+        let labels =
+            Labels::Classes { names: (0..k).map(|class| format!("c{class}")).collect(), of: classes.clone() };
         Self { name: name.into(), labels, classes, broken: None }
     }
 
@@ -58,9 +59,11 @@ impl Dataset for Toy {
     }
 
     fn read(&self, index: usize, view: View, out: &mut [f32]) -> dml_data::Result<()> {
-        let mut centre = Stream::new(dml_rand::hash(&self.name), Purpose::Test, 0, self.classes[index].into());
+        let mut centre =
+            Stream::new(dml_rand::hash(&self.name), Purpose::Test, 0, self.classes[index].into());
         let mut own = Stream::new(dml_rand::hash(&self.name), Purpose::Test, 1, index as u64);
-        let mut jitter = view.epoch.map(|epoch| Stream::new(view.seed, Purpose::Augment, epoch, index as u64));
+        let mut jitter =
+            view.epoch.map(|epoch| Stream::new(view.seed, Purpose::Augment, epoch, index as u64));
         for value in out.iter_mut() {
             let noise = jitter.as_mut().map_or(0.0, |jitter| 0.3 * jitter.normal());
             *value = (centre.normal() + 0.5 * own.normal() + noise) as f32;
@@ -99,7 +102,10 @@ impl Bench {
     /// If a dataset's labels cannot be used.
     pub fn new(toys: Vec<Toy>) -> Result<Self> {
         let mut bench = Self {
-            net: NetConfig { root: RootConfig::Features { input: DIM, hidden: 16, dropout: 0.5 }, heads: BTreeMap::new() },
+            net: NetConfig {
+                root: RootConfig::Features { input: DIM, hidden: 16, dropout: 0.5 },
+                heads: BTreeMap::new(),
+            },
             tasks: BTreeMap::new(),
             sets: BTreeMap::new(),
             evals: vec![],
@@ -128,16 +134,14 @@ impl Bench {
         MultiTaskNet::new(&self.net, params.builder())?;
         let mut events = Vec::new();
         let mut sink = |event: &Event| events.push(event.clone());
-        let mut trainer = Trainer::new(
-            &self.net,
-            &params,
-            &self.tasks,
-            &self.sets,
-            &self.evals,
-            settings,
-            &Device::Cpu,
-            &mut sink,
-        )?;
+        let problem = Problem {
+            net: &self.net,
+            params: &params,
+            tasks: &self.tasks,
+            sets: &self.sets,
+            evals: &self.evals,
+        };
+        let mut trainer = Trainer::new(problem, settings, &mut sink)?;
         let outcome = trainer.run(schedule)?;
         drop(trainer);
         Ok((outcome, params, events))

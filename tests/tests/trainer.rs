@@ -3,8 +3,8 @@
 
 use dml_tests::{Bench, Toy, bits, settings};
 use dml_train::{
-    AdamSharing, Event, Length, Method, Pair, Phase, Preserve, Recorded, Recording, Schedule, Settings, Stream,
-    Supervise, TrainError,
+    AdamSharing, Event, Length, Method, Pair, Phase, Preserve, Recorded, Recording, Schedule, Settings,
+    Stream, Supervise, TrainError,
 };
 
 fn two() -> Bench {
@@ -68,7 +68,10 @@ fn recording_first_equals_a_frozen_copy_to_the_bit() {
         let schedule = method.schedule(&pair()).unwrap();
         let with = |recording| {
             let (_, params, events) = bench.run(&schedule, Settings { recording, ..settings() }).unwrap();
-            let recorded: usize = events.iter().map(|event| if let Event::Recorded { samples, .. } = event { *samples } else { 0 }).sum();
+            let recorded: usize = events
+                .iter()
+                .map(|event| if let Event::Recorded { samples, .. } = event { *samples } else { 0 })
+                .sum();
             (bits(&params).unwrap(), recorded)
         };
         let (frozen, none) = with(Recording::FrozenCopy);
@@ -114,7 +117,12 @@ fn a_mixed_step_takes_a_batch_of_each_dataset() {
     let streams = vec![stream("a", &[], Recorded::AtStart), stream("b", &["a"], Recorded::AtStart)];
     let schedule = Schedule { prologue: vec![phase("mixed", streams)], repeat: vec![], rounds: 0 };
     let (.., events) = bench.run(&schedule, settings()).unwrap();
-    let steps: Vec<_> = events.iter().filter_map(|e| if let Event::Step { samples, terms, .. } = e { Some((*samples, terms)) } else { None }).collect();
+    let steps: Vec<_> = events
+        .iter()
+        .filter_map(
+            |e| if let Event::Step { samples, terms, .. } = e { Some((*samples, terms)) } else { None },
+        )
+        .collect();
     assert_eq!(steps.iter().map(|(samples, _)| *samples).collect::<Vec<_>>(), [32, 32, 32, 4]);
     for (_, terms) in steps {
         assert_eq!(terms.keys().collect::<Vec<_>>(), ["a kept", "a loss", "b loss"]);
@@ -169,7 +177,11 @@ fn preservation_holds_what_fine_tuning_forgets() {
 #[test]
 fn a_loss_that_is_not_finite_stops_the_run_and_names_the_samples() {
     let bench = Bench::new(vec![Toy::broken("a", 3, 17)]).unwrap();
-    let schedule = Schedule { prologue: vec![phase("a", vec![stream("a", &[], Recorded::AtStart)])], repeat: vec![], rounds: 0 };
+    let schedule = Schedule {
+        prologue: vec![phase("a", vec![stream("a", &[], Recorded::AtStart)])],
+        repeat: vec![],
+        rounds: 0,
+    };
     let error = bench.run(&schedule, settings()).err().unwrap();
     let text = error.to_string();
     assert!(matches!(error, TrainError::NotFinite { .. }) && text.contains("a-17"), "{text}");
@@ -191,7 +203,10 @@ fn schedules_that_do_not_fit_are_refused() {
     let negative = Supervise { task: "a".into(), weight: -1.0 };
     check(Stream { supervise: negative, ..stream("a", &[], Recorded::AtStart) }, "-1");
     for (lambda_class, lambda_caption) in [(1.5, 0.5), (0.5, -0.1), (f64::NAN, 0.5)] {
-        let error = Method::DmlLwf.schedule(&Pair { lambda_class, lambda_caption, ..pair() }).unwrap_err().to_string();
+        let error = Method::DmlLwf
+            .schedule(&Pair { lambda_class, lambda_caption, ..pair() })
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("lambda"), "{error}");
     }
     assert!(Method::Dml.schedule(&Pair { block: 3, ..pair() }).unwrap_err().to_string().contains("multiple"));

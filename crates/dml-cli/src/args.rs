@@ -102,7 +102,11 @@ pub(crate) struct CompareArgs {
     #[command(flatten)]
     pub(crate) config: ConfigArgs,
     /// Methods, separated by commas; `dml info` lists them.
-    #[arg(long, value_delimiter = ',', default_value = "class-only,caption-only,dml,dml-matched,dml-lwf,mixed")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "class-only,caption-only,dml,dml-matched,dml-lwf,mixed"
+    )]
     pub(crate) methods: Vec<Method>,
     /// Number of seeds: 0, 1, … for each method.
     #[arg(long, default_value_t = 3)]
@@ -136,7 +140,8 @@ impl ConfigArgs {
         };
         let mut settings = Vec::new();
         let text = |path: &PathBuf| toml::Value::String(path.display().to_string()).to_string();
-        let mut set = |key: &str, value: Option<String>| settings.extend(value.map(|value| format!("{key}={value}")));
+        let mut set =
+            |key: &str, value: Option<String>| settings.extend(value.map(|value| format!("{key}={value}")));
         set("data.year", self.year.map(|year| year.to_string()));
         set("data.root_weights", self.root_weights.as_ref().map(text));
         set("data.teacher", self.teacher.as_ref().map(text));
@@ -165,9 +170,12 @@ pub(crate) fn device(name: &str) -> Result<Device> {
         ("cpu", _) => Ok(Device::Cpu),
         ("cuda", number) => {
             if !cfg!(feature = "cuda") {
-                bail!("this build has no CUDA: build with `--features cuda` (and `cudnn`) for --device {name}");
+                bail!(
+                    "this build has no CUDA: build with `--features cuda` (and `cudnn`) for --device {name}"
+                );
             }
-            let number = number.parse().with_context(|| format!("device {name:?}: {number:?} is not a number"))?;
+            let number =
+                number.parse().with_context(|| format!("device {name:?}: {number:?} is not a number"))?;
             Device::new_cuda(number).with_context(|| format!("opening device {name:?}"))
         }
         _ => bail!("unknown device {name:?}: there are cpu, cuda and cuda:N"),

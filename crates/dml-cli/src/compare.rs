@@ -14,7 +14,8 @@ pub(crate) fn run(args: &CompareArgs, stop: &Arc<AtomicBool>) -> Result<Done> {
         bail!("a configuration with its own schedule has one method only: train it with `dml train`");
     }
     let mut progress = Progress::new("");
-    let experiment = Experiment::prepare(&config, &args.config.device()?, &mut |event| progress.show(event))?;
+    let experiment =
+        Experiment::prepare(&config, &args.config.device()?, stop, &mut |event| progress.show(event))?;
     let seeds: Vec<u64> = (0..args.seeds).collect();
     let mut current = None;
     let comparison = compare(&experiment, &args.methods, &seeds, stop, &mut |method, seed, event| {

@@ -1,3 +1,6 @@
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
 use anyhow::Result;
 use dml_train::{Experiment, Length, Method, Phase};
 
@@ -5,13 +8,18 @@ use crate::args::InfoArgs;
 use crate::progress::{Progress, say};
 use crate::{Done, table};
 
-pub(crate) fn run(args: &InfoArgs) -> Result<Done> {
+pub(crate) fn run(args: &InfoArgs, stop: &Arc<AtomicBool>) -> Result<Done> {
     let config = args.config.resolve(args.method, None)?;
     let mut progress = Progress::new("");
-    let experiment = Experiment::prepare(&config, &args.config.device()?, &mut |event| progress.show(event))?;
+    let experiment =
+        Experiment::prepare(&config, &args.config.device()?, stop, &mut |event| progress.show(event))?;
     let schedule = experiment.schedule(config.method)?;
-    let parameters: Vec<(String, Vec<usize>)> =
-        experiment.params(config.seed)?.vars().into_iter().map(|(name, var)| (name, var.dims().to_vec())).collect();
+    let parameters: Vec<(String, Vec<usize>)> = experiment
+        .params(config.seed)?
+        .vars()
+        .into_iter()
+        .map(|(name, var)| (name, var.dims().to_vec()))
+        .collect();
     if args.json {
         let value = serde_json::json!({
             "config": config, "net": experiment.net(), "schedule": schedule, "parameters": parameters,
@@ -30,7 +38,10 @@ pub(crate) fn run(args: &InfoArgs) -> Result<Done> {
     let rows = prologue.chain(schedule.repeat.iter().map(|phase| ("repeated", phase))).map(describe);
     table::markdown(&["phase", "when", "length", "trains", "preserves", "held still"], rows.collect());
     say("\nmethods:");
-    table::markdown(&["name", "what it is"], Method::all().map(|(_, name, what)| vec![name.into(), what.into()]).collect());
+    table::markdown(
+        &["name", "what it is"],
+        Method::all().map(|(_, name, what)| vec![name.into(), what.into()]).collect(),
+    );
     Ok(Done::Whole)
 }
 

@@ -31,6 +31,10 @@ fn main() -> ExitCode {
     match run(cli) {
         Ok(Done::Whole) => ExitCode::SUCCESS,
         Ok(Done::Interrupted) => ExitCode::from(INTERRUPTED),
+        Err(error) if matches!(error.downcast_ref(), Some(dml_train::TrainError::Interrupted(_))) => {
+            progress::complain(&format!("{error}; what was finished is in the cache"));
+            ExitCode::from(INTERRUPTED)
+        }
         Err(error) => {
             progress::complain(&format!("error: {error:#}"));
             ExitCode::FAILURE
@@ -43,14 +47,17 @@ fn run(cli: Cli) -> Result<Done> {
         // candle reads this for its own products; the pool serves everything else. Results do not depend on it.
         // SAFETY: no other thread runs yet.
         unsafe { std::env::set_var("RAYON_NUM_THREADS", threads.to_string()) };
-        rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global().context("starting threads")?;
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads.into())
+            .build_global()
+            .context("starting threads")?;
     }
     let stop = stop_on_signal()?;
     match cli.command {
         Command::Train(args) => train::run(&args, &stop),
-        Command::Eval(args) => eval::run(&args),
+        Command::Eval(args) => eval::run(&args, &stop),
         Command::Compare(args) => compare::run(&args, &stop),
-        Command::Info(args) => info::run(&args),
+        Command::Info(args) => info::run(&args, &stop),
     }
 }
 

@@ -61,7 +61,8 @@ impl Progress {
             Event::Step { samples, terms, .. } => {
                 self.samples += samples;
                 let rate = self.samples as f64 / self.began.elapsed().as_secs_f64();
-                let terms: Vec<String> = terms.iter().map(|(name, value)| format!("{name} {value:.3}")).collect();
+                let terms: Vec<String> =
+                    terms.iter().map(|(name, value)| format!("{name} {value:.3}")).collect();
                 self.bar.set_message(format!("{}  {}  {rate:.0} samples/s", self.phase, terms.join("  ")));
                 self.bar.inc(1);
             }
@@ -94,9 +95,16 @@ pub(crate) fn is_main(score: &Score) -> bool {
 
 /// The same, by the score's key.
 pub(crate) fn is_main_key(key: &str) -> bool {
-    ["hit@1", "accuracy", "mAP | all points", "precision@1", "item→text R@1 | pools", "item→text R@10 | whole"]
-        .iter()
-        .any(|main| key.contains(main))
+    [
+        "hit@1",
+        "accuracy",
+        "mAP | all points",
+        "precision@1",
+        "item→text R@1 | pools",
+        "item→text R@10 | whole",
+    ]
+    .iter()
+    .any(|main| key.contains(main))
 }
 
 fn short(score: &Score) -> String {

@@ -9,7 +9,13 @@ use crate::progress::{is_main_key, say};
 /// The scores of one run.
 pub(crate) fn scores(scores: &[Score]) {
     let rows = scores.iter().map(|s| {
-        vec![s.eval.clone(), s.measure.clone(), format!("{:.2}", s.value), s.n.to_string(), s.protocol.clone()]
+        vec![
+            s.eval.clone(),
+            s.measure.clone(),
+            format!("{:.2}", s.value),
+            s.n.to_string(),
+            s.protocol.clone(),
+        ]
     });
     markdown(&["evaluation", "measure", "value", "n", "protocol"], rows.collect());
 }
@@ -22,9 +28,17 @@ pub(crate) fn comparison(comparison: &Comparison, all: bool) {
         say(&format!("\n{key}"));
         let rows = comparison.rows.iter().filter_map(|(method, cells)| {
             let Cell { values, to_single, switch_costs, .. } = cells.get(key)?;
-            Some(vec![method.to_string(), summary(values, false), summary(to_single, true), summary(switch_costs, true)])
+            Some(vec![
+                method.to_string(),
+                summary(values, false),
+                summary(to_single, true),
+                summary(switch_costs, true),
+            ])
         });
-        markdown(&["method", "after the last phase", "difference to single-task", "cost of a switch"], rows.collect());
+        markdown(
+            &["method", "after the last phase", "difference to single-task", "cost of a switch"],
+            rows.collect(),
+        );
     }
 }
 

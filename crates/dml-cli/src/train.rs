@@ -19,7 +19,7 @@ pub(crate) fn run(args: &TrainArgs, stop: &Arc<AtomicBool>) -> Result<Done> {
         true => say(&serde_json::to_string(event).unwrap_or_default()),
         false => progress.show(event),
     };
-    let experiment = Experiment::prepare(&config, &device, &mut show)?;
+    let experiment = Experiment::prepare(&config, &device, stop, &mut show)?;
     // A schedule that cannot run is refused before anything is written.
     experiment.schedule(config.method)?;
     let folder = runs::create(args.out.as_deref(), &config)?;
@@ -27,7 +27,12 @@ pub(crate) fn run(args: &TrainArgs, stop: &Arc<AtomicBool>) -> Result<Done> {
     let file = File::create(&path).with_context(|| format!("making {}", path.display()))?;
     let mut log = BufWriter::new(file);
     let mut failed = None;
-    let run = Run { method: config.method, seed: config.seed, checkpoints: Some(folder.clone()), stop: stop.clone() };
+    let run = Run {
+        method: config.method,
+        seed: config.seed,
+        checkpoints: Some(folder.clone()),
+        stop: stop.clone(),
+    };
     let outcome = experiment.run(&run, &mut |event| {
         let text = serde_json::to_string(event).unwrap_or_default();
         if let Err(error) = writeln!(log, "{text}").and_then(|()| flush_after(event, &mut log)) {

@@ -47,7 +47,10 @@ impl Place {
     /// Runs `dml`; returns exit code, standard output and standard error.
     fn dml(&self, args: &[&str]) -> (i32, String, String) {
         let mut command = Command::cargo_bin("dml").unwrap();
-        command.current_dir(self.path()).env("XDG_CACHE_HOME", self.path().join("cache")).env_remove("DML_WEIGHTS");
+        command
+            .current_dir(self.path())
+            .env("XDG_CACHE_HOME", self.path().join("cache"))
+            .env_remove("DML_WEIGHTS");
         let output = command.args(args).output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
@@ -79,7 +82,8 @@ fn a_run_leaves_what_it_says_and_eval_agrees_with_it() {
     assert_eq!(code, 0, "{stderr}");
     let run = place.path().join("runs/sample-dml-lwf-seed0");
     assert!(stdout.contains("runs/sample-dml-lwf-seed0"), "{stdout}");
-    for file in ["model.safetensors", "optimizer.safetensors", "metrics.jsonl", "scores.json", "config.toml"] {
+    for file in ["model.safetensors", "optimizer.safetensors", "metrics.jsonl", "scores.json", "config.toml"]
+    {
         assert!(run.join(file).exists(), "{file}");
     }
     for line in std::fs::read_to_string(run.join("metrics.jsonl")).unwrap().lines() {
@@ -102,7 +106,8 @@ fn checkpoints_are_the_same_bytes_for_one_and_two_threads() {
         let args = ["train", "--config", "tiny.toml", "--out", out, "--threads", threads, "--set", &cache];
         let (code, _, stderr) = place.dml(&args);
         assert_eq!(code, 0, "{stderr}");
-        ["model.safetensors", "optimizer.safetensors"].map(|file| std::fs::read(place.path().join(out).join(file)).unwrap())
+        ["model.safetensors", "optimizer.safetensors"]
+            .map(|file| std::fs::read(place.path().join(out).join(file)).unwrap())
     };
     let first = run("one", "1", "c1");
     assert!(first == run("again", "1", "c2"), "the same seed gave another checkpoint");
@@ -112,11 +117,14 @@ fn checkpoints_are_the_same_bytes_for_one_and_two_threads() {
 #[test]
 fn json_is_a_line_for_each_event() {
     let place = Place::new();
-    let (code, stdout, stderr) = place.dml(&["train", "--config", "tiny.toml", "--json", "--method", "mixed"]);
+    let (code, stdout, stderr) =
+        place.dml(&["train", "--config", "tiny.toml", "--json", "--method", "mixed"]);
     assert_eq!(code, 0, "{stderr}");
     let events: Vec<String> = stdout
         .lines()
-        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["event"].as_str().unwrap().to_string())
+        .map(|line| {
+            serde_json::from_str::<serde_json::Value>(line).unwrap()["event"].as_str().unwrap().to_string()
+        })
         .collect();
     for event in ["started", "phase-started", "step", "evaluated", "saved", "finished"] {
         assert!(events.iter().any(|e| e == event), "{event} is missing");
@@ -126,10 +134,14 @@ fn json_is_a_line_for_each_event() {
 #[test]
 fn compare_puts_methods_side_by_side() {
     let place = Place::new();
-    let args = ["compare", "--config", "tiny.toml", "--methods", "class-only,caption-only,dml-lwf", "--seeds", "2"];
+    let args =
+        ["compare", "--config", "tiny.toml", "--methods", "class-only,caption-only,dml-lwf", "--seeds", "2"];
     let (code, stdout, stderr) = place.dml(&args);
     assert_eq!(code, 0, "{stderr}");
-    assert!(stdout.contains("2 seeds") && stdout.contains("| class-only ") && stdout.contains("± "), "{stdout}");
+    assert!(
+        stdout.contains("2 seeds") && stdout.contains("| class-only ") && stdout.contains("± "),
+        "{stdout}"
+    );
     let (_, json, _) = place.dml(&[&args[..], &["--json"]].concat());
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["rows"].as_array().unwrap().len(), 3);
@@ -139,7 +151,8 @@ fn compare_puts_methods_side_by_side() {
 #[test]
 fn info_shows_the_schedule() {
     let place = Place::new();
-    let (code, stdout, stderr) = place.dml(&["info", "--config", "tiny.toml", "--method", "lwf-class-caption"]);
+    let (code, stdout, stderr) =
+        place.dml(&["info", "--config", "tiny.toml", "--method", "lwf-class-caption"]);
     assert_eq!(code, 0, "{stderr}");
     assert!(stdout.contains("recorded once") && stdout.contains("parameters"), "{stdout}");
 }

@@ -95,7 +95,8 @@ impl Comparison {
                 cell.values.push(score.value);
                 cell.switch_costs.extend(costs.get(&score.key()));
                 let single = singles[usize::from(!is_class)].iter().flatten();
-                cell.to_single.extend(single.filter(|s| s.key() == score.key()).map(|s| score.value - s.value));
+                cell.to_single
+                    .extend(single.filter(|s| s.key() == score.key()).map(|s| score.value - s.value));
             }
         }
     }

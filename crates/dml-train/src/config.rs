@@ -136,8 +136,14 @@ pub struct OptimizerConfig {
 impl Config {
     /// The built-in sample with the recipe that the project's measurements recommend for it.
     pub fn sample() -> Self {
-        let sample =
-            SampleConfig { size: 24, train: 400, caption_train: 400, pretrain: 600, test: 200, ..SampleConfig::default() };
+        let sample = SampleConfig {
+            size: 24,
+            train: 400,
+            caption_train: 400,
+            pretrain: 600,
+            test: 200,
+            ..SampleConfig::default()
+        };
         Self {
             seed: 0,
             method: Method::DmlLwf,
@@ -213,11 +219,12 @@ impl Config {
     /// The defaults, overlaid by a file (if one is given) and then by `key.path=value` settings.
     ///
     /// # Errors
-    /// If the file cannot be read, is not TOML, or has an unknown key or a value of the wrong type.
+    /// If the file cannot be read, is not TOML, or has an unknown key or a value of the wrong type or range.
     pub fn load(defaults: &Self, file: Option<&Path>, settings: &[String]) -> Result<Self> {
         let mut table = to_table(defaults)?;
         if let Some(path) = file {
-            let text = std::fs::read_to_string(path).map_err(|source| TrainError::Io { path: path.into(), source })?;
+            let text = std::fs::read_to_string(path)
+                .map_err(|source| TrainError::Io { path: path.into(), source })?;
             let problem = |problem: String| TrainError::Config { path: path.into(), problem };
             let given: Table = toml::from_str(&text).map_err(|e| problem(e.to_string()))?;
             overlay(&mut table, given);
@@ -229,7 +236,35 @@ impl Config {
             overlay(&mut table, given);
             Value::Table(table.clone()).try_into::<Self>().map_err(|e| problem(e.to_string()))?;
         }
-        Value::Table(table).try_into().map_err(|e: toml::de::Error| TrainError::invalid(e.to_string()))
+        let config: Self = Value::Table(table)
+            .try_into()
+            .map_err(|e: toml::de::Error| TrainError::invalid(e.to_string()))?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Refuses numbers that no run could use, before anything is computed.
+    ///
+    /// # Errors
+    /// If a λ is outside [0, 1], the batch is empty, or the block does not divide the epochs.
+    pub fn check(&self) -> Result<()> {
+        let training = &self.training;
+        for (name, lambda) in
+            [("lambda_class", training.lambda_class), ("lambda_caption", training.lambda_caption)]
+        {
+            dml_losses::Lambda::new(lambda)
+                .map_err(|_| TrainError::invalid(format!("training.{name} is {lambda}, not in [0, 1]")))?;
+        }
+        if training.batch == 0 {
+            return Err(TrainError::invalid("training.batch must be at least 1"));
+        }
+        if training.epochs == 0 || training.block == 0 || !training.epochs.is_multiple_of(training.block) {
+            let (epochs, block) = (training.epochs, training.block);
+            return Err(TrainError::invalid(format!(
+                "training.epochs ({epochs}) must be a positive multiple of training.block ({block}); set both"
+            )));
+        }
+        Ok(())
     }
 
     /// The configuration as TOML.
@@ -290,10 +325,12 @@ mod tests {
 
     #[test]
     fn settings_overlay_the_defaults() {
-        let config = load(&["training.epochs=4", "method=mixed", "training.caption_loss.kind=info-nce"]);
+        let config = load(&["training.caption_loss.kind=info-nce"]);
         assert!(config.unwrap_err().to_string().contains("tau"));
-        let config = load(&["training.epochs=4", "method=mixed", "training.caption_loss={kind='info-nce',tau=0.07}"]).unwrap();
-        assert_eq!((config.training.epochs, config.method), (4, Method::Mixed));
+        let config =
+            load(&["training.epochs=12", "method=mixed", "training.caption_loss={kind='info-nce',tau=0.07}"])
+                .unwrap();
+        assert_eq!((config.training.epochs, config.method), (12, Method::Mixed));
         assert_eq!(config.training.caption_loss, Loss::InfoNce { tau: 0.07 });
         assert_eq!(config.training.batch, Config::sample().training.batch);
     }

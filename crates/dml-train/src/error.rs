@@ -39,6 +39,9 @@ pub enum TrainError {
         /// The parameters.
         names: Vec<String>,
     },
+    /// Stopped from outside while something was prepared; nothing half-made was kept.
+    #[error("stopped while preparing {0}")]
+    Interrupted(String),
     /// A file cannot be read or written.
     #[error("{}: {source}", path.display())]
     Io {

@@ -114,9 +114,24 @@ fn measure(rows: &[f32], targets: &Targets, groups: &[usize], pools: Pools) -> R
             let k = names.len();
             let map = |interpolation| dml_metrics::mean_average_precision(rows, k, flags, interpolation);
             vec![
-                Measured::percent("mAP", "all points, difficult ignored", map(Interpolation::AllPoints)?.mean, n),
-                Measured::percent("mAP", "11 points, difficult ignored", map(Interpolation::ElevenPoint)?.mean, n),
-                Measured::percent("precision@1", "top-1 class", dml_metrics::top1_precision(rows, k, flags)?, n),
+                Measured::percent(
+                    "mAP",
+                    "all points, difficult ignored",
+                    map(Interpolation::AllPoints)?.mean,
+                    n,
+                ),
+                Measured::percent(
+                    "mAP",
+                    "11 points, difficult ignored",
+                    map(Interpolation::ElevenPoint)?.mean,
+                    n,
+                ),
+                Measured::percent(
+                    "precision@1",
+                    "top-1 class",
+                    dml_metrics::top1_precision(rows, k, flags)?,
+                    n,
+                ),
             ]
         }
         Targets::Captions { vectors, dim, first } => captions(rows, vectors, *dim, first, pools)?,
@@ -124,7 +139,13 @@ fn measure(rows: &[f32], targets: &Targets, groups: &[usize], pools: Pools) -> R
 }
 
 /// Retrieval by cosine: the standard protocol over the whole set, and the paper's inside pools where one is full.
-fn captions(rows: &[f32], vectors: &[f32], dim: usize, first: &[usize], pools: Pools) -> Result<Vec<Measured>> {
+fn captions(
+    rows: &[f32],
+    vectors: &[f32],
+    dim: usize,
+    first: &[usize],
+    pools: Pools,
+) -> Result<Vec<Measured>> {
     let items = first.len() - 1;
     let texts = vectors.len() / dim;
     let owner: Vec<usize> = (0..items).flat_map(|item| vec![item; first[item + 1] - first[item]]).collect();

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::{Device, Tensor};
 use dml_data::Dataset;
@@ -19,7 +19,7 @@ use crate::optimizer::{AdamSharing, LearningRates};
 use crate::schedule::{Length, Phase, Schedule, Stream, Supervise};
 use crate::targets::Targets;
 use crate::task::{Loss, Preservation, Task};
-use crate::trainer::{Outcome, Settings, TrainSet, Trainer};
+use crate::trainer::{Outcome, Problem, Settings, TrainSet, Trainer};
 use crate::{Result, TrainError, photographs};
 
 /// Name of the class task and of its dataset.
@@ -44,6 +44,24 @@ pub(crate) struct Source {
     pub(crate) root: Option<(&'static str, BTreeMap<String, Tensor>)>,
 }
 
+/// What all preparation needs to know.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) device: &'a Device,
+    pub(crate) stop: &'a Arc<AtomicBool>,
+}
+
+impl Place<'_> {
+    /// An error if the preparation was stopped from outside.
+    pub(crate) fn go_on(&self, what: &str) -> Result<()> {
+        match self.stop.load(Ordering::Relaxed) {
+            true => Err(TrainError::Interrupted(what.into())),
+            false => Ok(()),
+        }
+    }
+}
+
 /// One run of an experiment.
 #[derive(Clone)]
 pub struct Run {
@@ -61,11 +79,18 @@ impl Experiment {
     /// Loads or makes the data, the caption embeddings and the initial root.
     ///
     /// # Errors
-    /// If data, weights or the cache cannot be read or written, or settings do not fit each other.
-    pub fn prepare(config: &Config, device: &Device, sink: &mut dyn FnMut(&Event)) -> Result<Self> {
+    /// If data, weights or the cache cannot be read or written, settings do not fit each other, or `stop` was set from
+    /// outside meanwhile.
+    pub fn prepare(
+        config: &Config,
+        device: &Device,
+        stop: &Arc<AtomicBool>,
+        sink: &mut dyn FnMut(&Event),
+    ) -> Result<Self> {
+        let place = Place { config, device, stop };
         let source = match &config.data {
-            DataConfig::Sample(sample) => sample_source(config, sample, device, sink)?,
-            DataConfig::Photographs(paths) => photographs::source(config, paths, device, sink)?,
+            DataConfig::Sample(sample) => sample_source(place, sample, sink)?,
+            DataConfig::Photographs(paths) => photographs::source(place, paths, sink)?,
         };
         let head = |name: &str| source.sets[name].targets.head();
         let heads = [CLASS, CAPTION].map(|name| (name.to_string(), head(name)));
@@ -125,7 +150,8 @@ impl Experiment {
         let tasks = self.tasks(run.method);
         let schedule = self.schedule(run.method)?;
         let (sets, evals) = (&self.source.sets, &self.source.evals);
-        Trainer::new(&self.net, &params, &tasks, sets, evals, settings, &self.device, sink)?.run(&schedule)
+        let problem = Problem { net: &self.net, params: &params, tasks: &tasks, sets, evals };
+        Trainer::new(problem, settings, sink)?.run(&schedule)
     }
 
     /// Scores of a saved checkpoint.
@@ -170,12 +196,7 @@ impl Experiment {
 }
 
 /// The built-in sample, with the root pretrained on its third set.
-fn sample_source(
-    config: &Config,
-    sample: &SampleConfig,
-    device: &Device,
-    sink: &mut dyn FnMut(&Event),
-) -> Result<Source> {
+fn sample_source(place: Place, sample: &SampleConfig, sink: &mut dyn FnMut(&Event)) -> Result<Source> {
     sink(&Event::Preparing { what: "sample clips".into(), done: 0, of: 1 });
     let clips = Sample::generate(sample)?;
     let teacher = Lexical::new(128)?;
@@ -184,7 +205,9 @@ fn sample_source(
             Ok(teacher.encode(sentences)?.flatten_all()?.to_vec1::<f32>()?)
         })
     };
-    let train = |set: &Arc<SampleSet>| -> Result<TrainSet> { Ok(TrainSet { dataset: set.clone(), targets: targets(set)? }) };
+    let train = |set: &Arc<SampleSet>| -> Result<TrainSet> {
+        Ok(TrainSet { dataset: set.clone(), targets: targets(set)? })
+    };
     let judged = |set: &Arc<SampleSet>, own: &str, other: &Arc<SampleSet>, hidden: &str| -> Result<EvalSet> {
         let judged = vec![
             (own.to_string(), own.to_string(), targets(set)?),
@@ -192,7 +215,7 @@ fn sample_source(
         ];
         Ok(EvalSet { dataset: set.clone(), judged })
     };
-    let root = pretrained_root(config, &clips.pretrain, &train(&clips.pretrain)?.targets, device, sink)?;
+    let root = pretrained_root(place, &clips.pretrain, &train(&clips.pretrain)?.targets, sink)?;
     Ok(Source {
         sets: BTreeMap::from([
             (CLASS.to_string(), train(&clips.actions_train)?),
@@ -208,20 +231,25 @@ fn sample_source(
 
 /// The root after training on the motion labels, from the cache where it has been computed before.
 fn pretrained_root(
-    config: &Config,
+    place: Place,
     clips: &Arc<SampleSet>,
     targets: &Targets,
-    device: &Device,
     sink: &mut dyn FnMut(&Event),
 ) -> Result<Option<(&'static str, BTreeMap<String, Tensor>)>> {
+    let Place { config, device, stop } = place;
     let PretrainConfig { epochs, learning_rate, seed } = config.pretrain;
     if epochs == 0 {
         return Ok(None);
     }
-    let net = NetConfig { root: config.root.clone(), heads: BTreeMap::from([(MOTION.to_string(), targets.head())]) };
-    let key = format!("{}|{:?}|{:?}|{}", env!("CARGO_PKG_VERSION"), net, config.pretrain, clips.fingerprint());
+    let net = NetConfig {
+        root: config.root.clone(),
+        heads: BTreeMap::from([(MOTION.to_string(), targets.head())]),
+    };
+    let key =
+        format!("{}|{:?}|{:?}|{}", env!("CARGO_PKG_VERSION"), net, config.pretrain, clips.fingerprint());
     let key = format!("{key}|{}", config.training.batch);
-    let name: String = Sha256::digest(key.as_bytes()).iter().take(12).map(|byte| format!("{byte:02x}")).collect();
+    let name: String =
+        Sha256::digest(key.as_bytes()).iter().take(12).map(|byte| format!("{byte:02x}")).collect();
     let path = config.cache.join(format!("pretrained-{name}.safetensors"));
     if path.exists() {
         return Ok(Some(("root", dml_model::load_safetensors(&path, device)?)));
@@ -238,8 +266,12 @@ fn pretrained_root(
     let sets = BTreeMap::from([(MOTION.to_string(), set)]);
     let supervise = Supervise { task: MOTION.into(), weight: 1.0 };
     let stream = Stream { dataset: MOTION.into(), supervise, preserve: vec![] };
-    let phase =
-        Phase { name: "pretraining".into(), streams: vec![stream], length: Length::Epochs(epochs), freeze: vec![] };
+    let phase = Phase {
+        name: "pretraining".into(),
+        streams: vec![stream],
+        length: Length::Epochs(epochs),
+        freeze: vec![],
+    };
     let settings = Settings {
         seed,
         batch: config.training.batch,
@@ -248,15 +280,17 @@ fn pretrained_root(
         recording: config.training.recording,
         evaluate_throughout: false,
         checkpoints: None,
-        stop: Arc::default(),
+        stop: stop.clone(),
     };
     let schedule = Schedule { prologue: vec![phase], repeat: vec![], rounds: 0 };
-    Trainer::new(&net, &params, &tasks, &sets, &[], settings, device, sink)?.run(&schedule)?;
-    let below_root = |(name, tensor): (String, Tensor)| Some((name.strip_prefix("root.")?.to_string(), tensor));
+    let problem = Problem { net: &net, params: &params, tasks: &tasks, sets: &sets, evals: &[] };
+    Trainer::new(problem, settings, sink)?.run(&schedule)?;
+    place.go_on("the pretrained root")?;
+    let below_root =
+        |(name, tensor): (String, Tensor)| Some((name.strip_prefix("root.")?.to_string(), tensor));
     let root: BTreeMap<String, Tensor> = params.tensors().into_iter().filter_map(below_root).collect();
     std::fs::create_dir_all(&config.cache)
         .map_err(|source| TrainError::Io { path: config.cache.clone(), source })?;
     dml_model::save_safetensors(&path, &root, &BTreeMap::new())?;
     Ok(Some(("root", root)))
 }
-

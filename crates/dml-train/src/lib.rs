@@ -1,10 +1,4 @@
-//! Tasks, phases, schedules and the trainer of disjoint multi-task learning.
-//!
-//! A run is data: a [`Schedule`] lists [`Phase`]s, and a phase says from which dataset it draws, which task it
-//! supervises there, which tasks it preserves and when their responses are recorded. Single-task training, fine-tuning,
-//! learning without forgetting, naive alternation, the paper's method and mixed batches are values of that type (see
-//! [`Method`]); the [`Trainer`] has no case for any of them.
-
+#![doc = include_str!("../README.md")]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod checkpoint;
@@ -38,4 +32,4 @@ pub use responses::Recording;
 pub use schedule::{Length, Phase, Preserve, Recorded, Schedule, Stream, Supervise};
 pub use targets::Targets;
 pub use task::{Loss, Preservation, Task};
-pub use trainer::{Outcome, Settings, TrainSet, Trainer};
+pub use trainer::{Outcome, Problem, Settings, TrainSet, Trainer};

@@ -49,8 +49,16 @@ const NAMES: [(Method, &str, &str); 15] = [
     (Method::CaptionOnly, "caption-only", "captions alone"),
     (Method::FinetuneCaptionClass, "finetune-caption-class", "captions, then classes; nothing preserved"),
     (Method::FinetuneClassCaption, "finetune-class-caption", "classes, then captions; nothing preserved"),
-    (Method::LwfCaptionClass, "lwf-caption-class", "captions, then classes, caption responses kept since the switch"),
-    (Method::LwfClassCaption, "lwf-class-caption", "classes, then captions, class responses kept since the switch"),
+    (
+        Method::LwfCaptionClass,
+        "lwf-caption-class",
+        "captions, then classes, caption responses kept since the switch",
+    ),
+    (
+        Method::LwfClassCaption,
+        "lwf-class-caption",
+        "classes, then captions, class responses kept since the switch",
+    ),
     (Method::Dml, "dml", "naive alternation (eq. 5)"),
     (Method::DmlMatched, "dml-matched", "naive alternation with the method's weights"),
     (Method::DmlLwf, "dml-lwf", "the paper's method (eq. 10), T = 2"),
@@ -127,8 +135,13 @@ impl Method {
     pub fn schedule(self, pair: &Pair) -> Result<Schedule> {
         dml_losses::Lambda::new(pair.lambda_class)
             .and_then(|_| dml_losses::Lambda::new(pair.lambda_caption))
-            .map_err(|e| TrainError::invalid(format!("lambda_class {}, lambda_caption {}: {e}", pair.lambda_class, pair.lambda_caption)))?;
-        if pair.epochs == 0 || pair.block == 0 || pair.epochs % pair.block != 0 {
+            .map_err(|e| {
+                TrainError::invalid(format!(
+                    "lambda_class {}, lambda_caption {}: {e}",
+                    pair.lambda_class, pair.lambda_caption
+                ))
+            })?;
+        if pair.epochs == 0 || pair.block == 0 || !pair.epochs.is_multiple_of(pair.block) {
             return Err(TrainError::invalid(format!(
                 "epochs ({}) must be a positive multiple of block ({})",
                 pair.epochs, pair.block
@@ -139,14 +152,23 @@ impl Method {
         let rounds = pair.epochs / pair.block;
         let once = |prologue| Schedule { prologue, repeat: vec![], rounds: 0 };
         let alternate = |weights, recorded| {
-            let repeat = vec![pair.caption_phase(block, weights, recorded), pair.class_phase(block, weights, recorded)];
+            let repeat = vec![
+                pair.caption_phase(block, weights, recorded),
+                pair.class_phase(block, weights, recorded),
+            ];
             Schedule { prologue: vec![], repeat, rounds }
         };
         Ok(match self {
-            Self::ClassOnly => Schedule { prologue: vec![], repeat: vec![pair.class_phase(block, Weights::Full, None)], rounds },
-            Self::CaptionOnly => {
-                Schedule { prologue: vec![], repeat: vec![pair.caption_phase(block, Weights::Full, None)], rounds }
-            }
+            Self::ClassOnly => Schedule {
+                prologue: vec![],
+                repeat: vec![pair.class_phase(block, Weights::Full, None)],
+                rounds,
+            },
+            Self::CaptionOnly => Schedule {
+                prologue: vec![],
+                repeat: vec![pair.caption_phase(block, Weights::Full, None)],
+                rounds,
+            },
             Self::FinetuneCaptionClass => once(pair.sequence(all, false, None)),
             Self::FinetuneClassCaption => once(pair.sequence(all, true, None)),
             Self::LwfCaptionClass => once(pair.sequence(all, false, Some(Recorded::Kept))),

@@ -42,7 +42,9 @@ impl Optimizer {
     pub(crate) fn new(sharing: AdamSharing, rates: LearningRates) -> Result<Self> {
         for (name, rate) in [("root", rates.root), ("heads", rates.heads)] {
             if !(rate.is_finite() && rate >= 0.0) {
-                return Err(TrainError::invalid(format!("the learning rate {rate} of the {name} is not a number from 0 up")));
+                return Err(TrainError::invalid(format!(
+                    "the learning rate {rate} of the {name} is not a number from 0 up"
+                )));
             }
         }
         Ok(Self { sharing, rates, states: BTreeMap::new(), current: String::new() })

@@ -3,17 +3,17 @@ use std::sync::Arc;
 
 use std::path::Path;
 
-use candle_core::{DType, Device};
+use candle_core::DType;
 use candle_nn::VarBuilder;
-use sha2::{Digest, Sha256};
 use dml_data::{Dataset, Features, Flickr8k, ImagePipeline, Rows, View, Voc, cached_rows};
 use dml_model::{EfficientNetLite0, RootConfig, efficientnet, weights};
 use dml_teacher::{SentenceEncoder, SentenceTransformer};
+use sha2::{Digest, Sha256};
 
-use crate::config::{Config, PhotographsConfig};
+use crate::config::PhotographsConfig;
 use crate::evaluate::EvalSet;
 use crate::event::Event;
-use crate::experiment::{CAPTION, CLASS, Source};
+use crate::experiment::{CAPTION, CLASS, Place, Source};
 use crate::targets::Targets;
 use crate::trainer::TrainSet;
 use crate::{Result, TrainError};
@@ -23,14 +23,14 @@ const BATCH: usize = 16;
 
 /// VOC and Flickr8k, as frozen features or as images, whatever the root takes.
 pub(crate) fn source(
-    config: &Config,
+    place: Place,
     paths: &PhotographsConfig,
-    device: &Device,
     sink: &mut dyn FnMut(&Event),
 ) -> Result<Source> {
+    let Place { config, device, .. } = place;
     let pipeline = ImagePipeline::default();
-    let voc = |split: &str| Voc::open(&paths.images, paths.year, split, pipeline.clone());
-    let flickr = |split: &str| Flickr8k::open(&paths.captions, split, pipeline.clone());
+    let voc = |split: &str| Voc::open(&paths.images, paths.year, split, pipeline);
+    let flickr = |split: &str| Flickr8k::open(&paths.captions, split, pipeline);
     let sets: [Arc<dyn Dataset>; 4] = [
         Arc::new(voc(&paths.images_train)?),
         Arc::new(voc(&paths.images_test)?),
@@ -39,7 +39,7 @@ pub(crate) fn source(
     ];
     let weights = weights::find(&weights::EFFICIENTNET_LITE0, paths.root_weights.as_deref())?;
     let (root, sets) = match &config.root {
-        RootConfig::Features { .. } => (None, features(config, &weights, sets, device, sink)?),
+        RootConfig::Features { .. } => (None, features(place, &weights, sets, sink)?),
         RootConfig::EfficientNetLite0 { .. } => {
             (Some(("root.trunk", efficientnet::read_weights(&weights, device)?)), sets)
         }
@@ -52,7 +52,7 @@ pub(crate) fn source(
     let teacher = dml_teacher::find_sentence_transformer(paths.teacher.as_deref())?;
     let teacher = SentenceTransformer::from_dir(&teacher, device)?;
     let [images_train, images_test, captions_train, captions_test] = sets;
-    let mut targets = |set: &Arc<dyn Dataset>| caption_targets(config, &teacher, set, sink);
+    let mut targets = |set: &Arc<dyn Dataset>| caption_targets(place, &teacher, set, sink);
     let train = |dataset: Arc<dyn Dataset>, targets| TrainSet { dataset, targets };
     let judge = |dataset: Arc<dyn Dataset>, task: &str, targets| EvalSet {
         dataset,
@@ -72,18 +72,19 @@ pub(crate) fn source(
 
 /// Targets of a dataset; caption embeddings come from the cache where they have been computed before.
 fn caption_targets(
-    config: &Config,
+    place: Place,
     teacher: &SentenceTransformer,
     dataset: &Arc<dyn Dataset>,
     sink: &mut dyn FnMut(&Event),
 ) -> Result<Targets> {
     let key = format!("captions|{}|{}", teacher.fingerprint(), dataset.fingerprint());
     Targets::new(dataset.labels(), teacher.dim(), &mut |sentences| {
-        let rows = cached_rows(&config.cache, &key, sentences.len(), teacher.dim(), || {
+        let rows = cached_rows(&place.config.cache, &key, sentences.len(), teacher.dim(), || {
             let mut values = Vec::with_capacity(sentences.len() * teacher.dim());
             let what = format!("embeddings of {}", dataset.name());
             for chunk in sentences.chunks(256) {
                 let done = values.len() / teacher.dim();
+                place.go_on(&what)?;
                 sink(&Event::Preparing { what: what.clone(), done, of: sentences.len() });
                 values.extend(teacher.encode(chunk)?.flatten_all()?.to_vec1::<f32>()?);
             }
@@ -95,12 +96,12 @@ fn caption_targets(
 
 /// The pooled features of each dataset, from the cache where they have been computed before.
 fn features(
-    config: &Config,
+    place: Place,
     weights: &Path,
     sets: [Arc<dyn Dataset>; 4],
-    device: &Device,
     sink: &mut dyn FnMut(&Event),
 ) -> Result<[Arc<dyn Dataset>; 4]> {
+    let device = place.device;
     let bytes = std::fs::read(weights).map_err(|source| TrainError::Io { path: weights.into(), source })?;
     let fingerprint = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let tensors = efficientnet::read_weights(weights, device)?.into_iter().collect();
@@ -108,11 +109,13 @@ fn features(
     let mut wrapped = Vec::new();
     for set in sets {
         let key = format!("EfficientNet-Lite0 pooled|{fingerprint}|{}", set.fingerprint());
-        let rows = cached_rows(&config.cache, &key, set.len(), efficientnet::POOLED, || {
+        let rows = cached_rows(&place.config.cache, &key, set.len(), efficientnet::POOLED, || {
             let mut values = Vec::with_capacity(set.len() * efficientnet::POOLED);
             let what = format!("features of {}", set.name());
-            for batch in dml_data::batches(&*set, (0..set.len()).collect(), View::evaluation(), BATCH, device) {
+            for batch in dml_data::batches(&*set, (0..set.len()).collect(), View::evaluation(), BATCH, device)
+            {
                 let done = values.len() / efficientnet::POOLED;
+                place.go_on(&what)?;
                 sink(&Event::Preparing { what: what.clone(), done, of: set.len() });
                 values.extend(trunk.pooled(&batch?.inputs)?.flatten_all()?.to_vec1::<f32>()?);
             }

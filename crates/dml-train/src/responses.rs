@@ -44,9 +44,10 @@ impl Responder {
     ) -> Result<BTreeMap<String, Tensor>> {
         match self {
             Self::Frozen(net) => answer(net, tasks, names, inputs),
-            Self::Table(table) => {
-                names.iter().map(|&name| Ok((name.to_string(), table.lookup(name, draw, inputs.device())?))).collect()
-            }
+            Self::Table(table) => names
+                .iter()
+                .map(|&name| Ok((name.to_string(), table.lookup(name, draw, inputs.device())?)))
+                .collect(),
         }
     }
 }

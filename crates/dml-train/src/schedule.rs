@@ -78,14 +78,17 @@ pub struct Phase {
 impl Phase {
     /// Whether the parameter is held still in this phase.
     pub fn freezes(&self, parameter: &str) -> bool {
-        self.freeze
-            .iter()
-            .any(|prefix| parameter.strip_prefix(prefix.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
+        self.freeze.iter().any(|prefix| {
+            parameter
+                .strip_prefix(prefix.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        })
     }
 
     /// The tasks whose heads take part, supervised or preserved.
     pub fn tasks(&self) -> BTreeSet<&str> {
-        let preserved = self.streams.iter().flat_map(|stream| stream.preserve.iter().map(|p| p.task.as_str()));
+        let preserved =
+            self.streams.iter().flat_map(|stream| stream.preserve.iter().map(|p| p.task.as_str()));
         self.streams.iter().map(|stream| stream.supervise.task.as_str()).chain(preserved).collect()
     }
 
@@ -130,10 +133,13 @@ impl Schedule {
         let datasets: BTreeSet<&str> = datasets.into_iter().collect();
         let tasks: BTreeSet<&str> = tasks.into_iter().collect();
         if self.phases().next().is_none() {
-            return Err(TrainError::invalid("the schedule has no phase: give it a prologue, or repeat and rounds"));
+            return Err(TrainError::invalid(
+                "the schedule has no phase: give it a prologue, or repeat and rounds",
+            ));
         }
         for phase in self.prologue.iter().chain(&self.repeat) {
-            let fail = |problem: String| Err(TrainError::invalid(format!("phase {:?}: {problem}", phase.name)));
+            let fail =
+                |problem: String| Err(TrainError::invalid(format!("phase {:?}: {problem}", phase.name)));
             if phase.streams.is_empty() {
                 return fail("it has no stream".into());
             }
@@ -150,11 +156,16 @@ impl Schedule {
                         return fail(format!("task {task:?} is unknown; there are {tasks:?}"));
                     }
                     if !(weight.is_finite() && weight >= 0.0) {
-                        return fail(format!("the weight {weight} of task {task:?} is not a number from 0 up"));
+                        return fail(format!(
+                            "the weight {weight} of task {task:?} is not a number from 0 up"
+                        ));
                     }
                 }
                 if let Some(p) = stream.preserve.iter().find(|p| p.task == stream.supervise.task) {
-                    return fail(format!("it both supervises and preserves {:?} on {:?}", p.task, stream.dataset));
+                    return fail(format!(
+                        "it both supervises and preserves {:?} on {:?}",
+                        p.task, stream.dataset
+                    ));
                 }
             }
         }

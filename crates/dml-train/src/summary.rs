@@ -22,11 +22,15 @@ impl History {
             for (old, new) in before.iter().zip(after) {
                 let is_switch = before_phase == &old.task && phase != &old.task;
                 if is_switch && old.key() == new.key() {
-                    let loss = if old.higher_is_better { old.value - new.value } else { new.value - old.value };
+                    let loss =
+                        if old.higher_is_better { old.value - new.value } else { new.value - old.value };
                     costs.entry(old.key()).or_default().push(loss);
                 }
             }
         }
-        costs.into_iter().map(|(key, values)| (key, values.iter().sum::<f64>() / values.len() as f64)).collect()
+        costs
+            .into_iter()
+            .map(|(key, values)| (key, values.iter().sum::<f64>() / values.len() as f64))
+            .collect()
     }
 }

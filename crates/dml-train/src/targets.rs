@@ -45,7 +45,9 @@ impl Targets {
     ) -> Result<Self> {
         Ok(match labels {
             Labels::Classes { names, of } => Self::Classes { names: names.clone(), of: of.clone() },
-            Labels::MultiLabel { names, flags } => Self::MultiLabel { names: names.clone(), flags: flags.concat() },
+            Labels::MultiLabel { names, flags } => {
+                Self::MultiLabel { names: names.clone(), flags: flags.concat() }
+            }
             Labels::Captions { of } => {
                 let mut first = vec![0];
                 for (index, sentences) in of.iter().enumerate() {
@@ -136,7 +138,8 @@ impl Targets {
                 let mut rows = Vec::with_capacity(indices.len() * dim);
                 for &index in indices {
                     let count = first[index + 1] - first[index];
-                    let row = first[index] + Stream::new(seed, Purpose::Caption, epoch, index as u64).below(count);
+                    let row =
+                        first[index] + Stream::new(seed, Purpose::Caption, epoch, index as u64).below(count);
                     rows.extend_from_slice(&vectors[row * dim..(row + 1) * dim]);
                 }
                 Tensor::from_vec(rows, (indices.len(), *dim), device)?
@@ -171,7 +174,8 @@ mod tests {
         let labels = Labels::Captions { of: vec![(0..8).map(|i| i.to_string()).collect()] };
         let mut encode = |sentences: &[&str]| Ok((0..sentences.len()).map(|i| i as f32).collect());
         let targets = Targets::new(&labels, 1, &mut encode).unwrap();
-        let draw = |epoch| targets.batch(&[0], 5, epoch, &Device::Cpu).unwrap().to_vec2::<f32>().unwrap()[0][0];
+        let draw =
+            |epoch| targets.batch(&[0], 5, epoch, &Device::Cpu).unwrap().to_vec2::<f32>().unwrap()[0][0];
         let first: Vec<f32> = (0..20).map(draw).collect();
         assert_eq!(first, (0..20).map(draw).collect::<Vec<_>>());
         assert!(first.iter().any(|&caption| caption != first[0]));
@@ -180,7 +184,8 @@ mod tests {
     #[test]
     fn heads_that_do_not_fit_are_named() {
         let targets = Targets::Classes { names: vec!["a".into(), "b".into()], of: vec![0, 1] };
-        let error = targets.check("clips", "class", &HeadConfig::Classes { classes: 3 }).unwrap_err().to_string();
+        let error =
+            targets.check("clips", "class", &HeadConfig::Classes { classes: 3 }).unwrap_err().to_string();
         assert!(error.contains("clips") && error.contains('3') && error.contains('2'), "{error}");
     }
 }

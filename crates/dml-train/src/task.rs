@@ -63,7 +63,10 @@ impl Task {
     pub fn check(&self, name: &str) -> Result<()> {
         let embedding = matches!(self.head, HeadConfig::Embedding { .. });
         if embedding != matches!(self.loss, Loss::Cosine | Loss::InfoNce { .. }) {
-            return Err(TrainError::invalid(format!("task {name:?}: loss {:?} does not fit head {:?}", self.loss, self.head)));
+            return Err(TrainError::invalid(format!(
+                "task {name:?}: loss {:?} does not fit head {:?}",
+                self.loss, self.head
+            )));
         }
         if embedding != matches!(self.preserve, Preservation::Cosine) {
             return Err(TrainError::invalid(format!(
@@ -78,11 +81,15 @@ impl Task {
         }
         let temperature = match (self.loss, self.preserve) {
             (Loss::InfoNce { tau }, _) => tau,
-            (_, Preservation::Distill { temperature } | Preservation::DistillMultiLabel { temperature }) => temperature,
+            (_, Preservation::Distill { temperature } | Preservation::DistillMultiLabel { temperature }) => {
+                temperature
+            }
             _ => 1.0,
         };
         if !(temperature.is_finite() && temperature > 0.0) {
-            return Err(TrainError::invalid(format!("task {name:?}: a temperature of {temperature} is not above 0")));
+            return Err(TrainError::invalid(format!(
+                "task {name:?}: a temperature of {temperature} is not above 0"
+            )));
         }
         Ok(())
     }
@@ -135,7 +142,9 @@ impl Task {
     /// If the tensor operations fail.
     pub fn response(&self, output: &Tensor) -> Result<Tensor> {
         Ok(match self.preserve {
-            Preservation::Distill { .. } | Preservation::L1 | Preservation::L2 => dml_losses::log_softmax(output)?.exp()?,
+            Preservation::Distill { .. } | Preservation::L1 | Preservation::L2 => {
+                dml_losses::log_softmax(output)?.exp()?
+            }
             Preservation::DistillMultiLabel { .. } => candle_nn::ops::sigmoid(output)?,
             Preservation::Cosine => dml_losses::l2_normalize(output)?,
         })

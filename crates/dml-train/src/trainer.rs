@@ -59,14 +59,25 @@ pub struct Outcome {
     pub interrupted: bool,
 }
 
+/// What is trained on what.
+#[derive(Clone, Copy)]
+pub struct Problem<'a> {
+    /// The network.
+    pub net: &'a NetConfig,
+    /// Its parameters, which training changes.
+    pub params: &'a Params,
+    /// The tasks by name; each has a head of that name.
+    pub tasks: &'a BTreeMap<String, Task>,
+    /// The datasets to train on, by name.
+    pub sets: &'a BTreeMap<String, TrainSet>,
+    /// The sets to evaluate on.
+    pub evals: &'a [EvalSet],
+}
+
 /// Runs a schedule.
 pub struct Trainer<'a> {
-    net_config: &'a NetConfig,
-    params: &'a Params,
+    problem: Problem<'a>,
     net: MultiTaskNet,
-    tasks: &'a BTreeMap<String, Task>,
-    sets: &'a BTreeMap<String, TrainSet>,
-    evals: &'a [EvalSet],
     settings: Settings,
     device: Device,
     cursors: BTreeMap<String, Cursor>,
@@ -78,47 +89,31 @@ pub struct Trainer<'a> {
 }
 
 impl<'a> Trainer<'a> {
-    /// A trainer of the network with these parameters.
+    /// A trainer on the device of the parameters; events go to `sink`.
     ///
     /// # Errors
-    /// If a dataset is empty, or the network or a rate is not usable.
-    #[allow(clippy::too_many_arguments)]
-    pub fn new(
-        net_config: &'a NetConfig,
-        params: &'a Params,
-        tasks: &'a BTreeMap<String, Task>,
-        sets: &'a BTreeMap<String, TrainSet>,
-        evals: &'a [EvalSet],
-        settings: Settings,
-        device: &Device,
-        sink: &'a mut dyn FnMut(&Event),
-    ) -> Result<Self> {
-        for (name, task) in tasks {
+    /// If a dataset is empty, or the network or a setting is not usable.
+    pub fn new(problem: Problem<'a>, settings: Settings, sink: &'a mut dyn FnMut(&Event)) -> Result<Self> {
+        for (name, task) in problem.tasks {
             task.check(name)?;
         }
         if settings.batch == 0 {
             return Err(TrainError::invalid("the batch must have at least one sample"));
         }
         let mut cursors = BTreeMap::new();
-        for (name, set) in sets {
-            if set.dataset.is_empty() || set.targets.len() != set.dataset.len() {
-                return Err(TrainError::invalid(format!(
-                    "dataset {name:?} has {} inputs and {} labels",
-                    set.dataset.len(),
-                    set.targets.len()
-                )));
+        for (name, set) in problem.sets {
+            let (inputs, labels) = (set.dataset.len(), set.targets.len());
+            if inputs == 0 || inputs != labels {
+                let problem = format!("dataset {name:?} has {inputs} inputs and {labels} labels");
+                return Err(TrainError::invalid(problem));
             }
-            cursors.insert(name.clone(), Cursor::new(settings.seed, set.dataset.len()));
+            cursors.insert(name.clone(), Cursor::new(settings.seed, inputs));
         }
         Ok(Self {
-            net: MultiTaskNet::new(net_config, params.builder())?,
+            net: MultiTaskNet::new(problem.net, problem.params.builder())?,
             optimizer: Optimizer::new(settings.adam, settings.learning_rates)?,
-            device: device.clone(),
-            net_config,
-            params,
-            tasks,
-            sets,
-            evals,
+            device: problem.params.device().clone(),
+            problem,
             settings,
             cursors,
             kept: BTreeMap::new(),
@@ -136,7 +131,7 @@ impl<'a> Trainer<'a> {
     pub fn run(&mut self, schedule: &Schedule) -> Result<Outcome> {
         let began = Instant::now();
         self.check(schedule)?;
-        let parameters = self.params.vars().iter().map(|(_, var)| var.elem_count()).sum();
+        let parameters = self.problem.params.vars().iter().map(|(_, var)| var.elem_count()).sum();
         let steps = schedule.phases().map(|(_, phase)| self.steps(phase)).sum();
         self.emit(Event::Started { phases: schedule.phases().count(), steps, parameters });
         let mut scores = Vec::new();
@@ -167,7 +162,7 @@ impl<'a> Trainer<'a> {
         let responders = self.record(number, phase, &plan)?;
         self.optimizer.start_phase(phase);
         let vars: Vec<(String, Var)> =
-            self.params.vars().into_iter().filter(|(name, _)| !phase.freezes(name)).collect();
+            self.problem.params.vars().into_iter().filter(|(name, _)| !phase.freezes(name)).collect();
         for (step, draws) in plan.iter().enumerate() {
             let gradients = self.step(number, step + 1, phase, draws, &responders)?;
             if step == 0 {
@@ -197,7 +192,9 @@ impl<'a> Trainer<'a> {
             }
         }
         let batch = self.settings.batch;
-        let mut step = || phase.streams.iter().filter_map(|s| Some(self.cursors.get_mut(&s.dataset)?.draw(batch))).collect();
+        let mut step = || {
+            phase.streams.iter().filter_map(|s| Some(self.cursors.get_mut(&s.dataset)?.draw(batch))).collect()
+        };
         (0..steps).map(|_| step()).collect()
     }
 
@@ -211,19 +208,30 @@ impl<'a> Trainer<'a> {
 
     /// Steps of one epoch over the largest dataset of the phase.
     fn epoch_steps(&self, phase: &Phase) -> usize {
-        let steps = |stream: &Stream| self.sets[&stream.dataset].dataset.len().div_ceil(self.settings.batch);
+        let steps =
+            |stream: &Stream| self.problem.sets[&stream.dataset].dataset.len().div_ceil(self.settings.batch);
         phase.streams.iter().map(steps).max().unwrap_or(1)
     }
 
     /// Whether an epoch's worth of samples has been seen since the last evaluation: phases of a few steps are not each
     /// worth one.
     fn epoch_has_passed(&self, phase: &Phase) -> bool {
-        let smallest = phase.streams.iter().map(|stream| self.sets[&stream.dataset].dataset.len()).min().unwrap_or(0);
+        let smallest = phase
+            .streams
+            .iter()
+            .map(|stream| self.problem.sets[&stream.dataset].dataset.len())
+            .min()
+            .unwrap_or(0);
         self.samples - self.evaluated_at >= smallest
     }
 
     /// Records the responses of the preserved tasks, one responder a stream.
-    fn record(&mut self, number: usize, phase: &Phase, plan: &[Vec<Draw>]) -> Result<Vec<Vec<(usize, Responder)>>> {
+    fn record(
+        &mut self,
+        number: usize,
+        phase: &Phase,
+        plan: &[Vec<Draw>],
+    ) -> Result<Vec<Vec<(usize, Responder)>>> {
         let mut current: Option<Arc<MultiTaskNet>> = None;
         let mut all = Vec::new();
         for (s, stream) in phase.streams.iter().enumerate() {
@@ -234,7 +242,9 @@ impl<'a> Trainer<'a> {
                 let net = match (kept, &current) {
                     (Some(kept), _) => kept,
                     (None, Some(current)) => current.clone(),
-                    (None, None) => Arc::new(MultiTaskNet::frozen_copy(self.net_config, self.params)?),
+                    (None, None) => {
+                        Arc::new(MultiTaskNet::frozen_copy(self.problem.net, self.problem.params)?)
+                    }
                 };
                 match preserve.recorded {
                     Recorded::Kept => drop(self.kept.entry(key).or_insert_with(|| net.clone())),
@@ -247,7 +257,10 @@ impl<'a> Trainer<'a> {
                         let mut table = Table::default();
                         for draws in plan {
                             let inputs = self.inputs(stream, &draws[s])?;
-                            table.record(&answer(&net, self.tasks, &[&preserve.task], &inputs)?, &draws[s])?;
+                            table.record(
+                                &answer(&net, self.problem.tasks, &[&preserve.task], &inputs)?,
+                                &draws[s],
+                            )?;
                             samples += draws[s].indices.len();
                         }
                         Responder::Table(table)
@@ -283,11 +296,12 @@ impl<'a> Trainer<'a> {
                 terms.insert(name, f64::from(loss.to_dtype(candle_core::DType::F32)?.to_scalar::<f32>()?));
             }
         }
-        let total = total.ok_or_else(|| TrainError::invalid(format!("phase {:?} has no loss", phase.name)))?;
+        let total =
+            total.ok_or_else(|| TrainError::invalid(format!("phase {:?} has no loss", phase.name)))?;
         let value = f64::from(total.to_dtype(candle_core::DType::F32)?.to_scalar::<f32>()?);
         if !value.is_finite() {
             let ids = phase.streams.iter().zip(draws).flat_map(|(stream, draw)| {
-                draw.indices.iter().map(|&index| self.sets[&stream.dataset].dataset.id(index))
+                draw.indices.iter().map(|&index| self.problem.sets[&stream.dataset].dataset.id(index))
             });
             let terms: Vec<String> = terms.iter().map(|(name, value)| format!("{name} {value}")).collect();
             let (phase, terms) = (phase.name.clone(), terms.join(", "));
@@ -316,22 +330,23 @@ impl<'a> Trainer<'a> {
             features = features.detach();
         }
         let Supervise { task, weight } = &stream.supervise;
-        let targets = &self.sets[&stream.dataset].targets;
+        let targets = &self.problem.sets[&stream.dataset].targets;
         let target = targets.batch(&draw.indices, self.settings.seed, draw.epoch, &self.device)?;
         let output = self.net.head(task, &features)?;
-        let mut terms = vec![(format!("{task} loss"), *weight, self.tasks[task].supervised(&output, &target)?)];
+        let mut terms =
+            vec![(format!("{task} loss"), *weight, self.problem.tasks[task].supervised(&output, &target)?)];
         for (p, responder) in responders {
             let preserve = &stream.preserve[*p];
-            let responses = responder.respond(self.tasks, &[&preserve.task], draw, &inputs)?;
+            let responses = responder.respond(self.problem.tasks, &[&preserve.task], draw, &inputs)?;
             let output = self.net.head(&preserve.task, &features)?;
-            let loss = self.tasks[&preserve.task].preserved(&output, &responses[&preserve.task])?;
+            let loss = self.problem.tasks[&preserve.task].preserved(&output, &responses[&preserve.task])?;
             terms.push((format!("{} kept", preserve.task), preserve.weight, loss));
         }
         Ok(terms)
     }
 
     fn inputs(&self, stream: &Stream, draw: &Draw) -> Result<Tensor> {
-        let dataset = &*self.sets[&stream.dataset].dataset;
+        let dataset = &*self.problem.sets[&stream.dataset].dataset;
         let view = View { seed: self.settings.seed, epoch: Some(draw.epoch) };
         let size = draw.indices.len();
         let mut batches = dml_data::batches(dataset, draw.indices.clone(), view, size, &self.device);
@@ -342,9 +357,9 @@ impl<'a> Trainer<'a> {
     }
 
     fn evaluate(&mut self, phase: usize, name: &str) -> Result<Vec<Score>> {
-        let scores = evaluate(&self.net, self.evals, self.settings.batch, &self.device)?;
+        let scores = evaluate(&self.net, self.problem.evals, self.settings.batch, &self.device)?;
         self.evaluated_at = self.samples;
-        let total: usize = self.sets.values().map(|set| set.dataset.len()).sum();
+        let total: usize = self.problem.sets.values().map(|set| set.dataset.len()).sum();
         let epochs = self.samples as f64 / total.max(1) as f64;
         self.emit(Event::Evaluated { phase, name: name.into(), epochs, scores: scores.clone() });
         Ok(scores)
@@ -352,17 +367,25 @@ impl<'a> Trainer<'a> {
 
     fn save(&mut self) -> Result<()> {
         if let Some(path) = self.settings.checkpoints.clone() {
-            Checkpoint { model: self.params.tensors(), optimizer: self.optimizer.tensors()? }.save(&path)?;
+            Checkpoint { model: self.problem.params.tensors(), optimizer: self.optimizer.tensors()? }
+                .save(&path)?;
             self.emit(Event::Saved { path });
         }
         Ok(())
     }
 
     fn check(&self, schedule: &Schedule) -> Result<()> {
-        schedule.check(self.sets.keys().map(String::as_str), self.tasks.keys().map(String::as_str))?;
+        schedule.check(
+            self.problem.sets.keys().map(String::as_str),
+            self.problem.tasks.keys().map(String::as_str),
+        )?;
         for stream in schedule.phases().flat_map(|(_, phase)| &phase.streams) {
             let task = &stream.supervise.task;
-            self.sets[&stream.dataset].targets.check(&stream.dataset, task, &self.tasks[task].head)?;
+            self.problem.sets[&stream.dataset].targets.check(
+                &stream.dataset,
+                task,
+                &self.problem.tasks[task].head,
+            )?;
         }
         Ok(())
     }
@@ -376,7 +399,9 @@ impl<'a> Trainer<'a> {
 fn check_reached(phase: &Phase, vars: &[(String, Var)], gradients: &GradStore) -> Result<()> {
     let tasks = phase.tasks();
     let takes_part = |name: &str| match name.strip_prefix("head.") {
-        Some(rest) => tasks.iter().any(|task| rest.strip_prefix(task).is_some_and(|rest| rest.starts_with('.'))),
+        Some(rest) => {
+            tasks.iter().any(|task| rest.strip_prefix(task).is_some_and(|rest| rest.starts_with('.')))
+        }
         None => true,
     };
     let names: Vec<String> = vars
