@@ -132,11 +132,25 @@ impl Bench {
     pub fn run(&self, schedule: &Schedule, settings: Settings) -> Result<(Outcome, Params, Vec<Event>)> {
         let params = Params::new(3, &Device::Cpu);
         MultiTaskNet::new(&self.net, params.builder())?;
+        let (outcome, events) = self.run_from(&params, schedule, settings)?;
+        Ok((outcome, params, events))
+    }
+
+    /// Trains from these parameters.
+    ///
+    /// # Errors
+    /// See [`Trainer::run`].
+    pub fn run_from(
+        &self,
+        params: &Params,
+        schedule: &Schedule,
+        settings: Settings,
+    ) -> Result<(Outcome, Vec<Event>)> {
         let mut events = Vec::new();
         let mut sink = |event: &Event| events.push(event.clone());
         let problem = Problem {
             net: &self.net,
-            params: &params,
+            params,
             tasks: &self.tasks,
             sets: &self.sets,
             evals: &self.evals,
@@ -144,7 +158,7 @@ impl Bench {
         let mut trainer = Trainer::new(problem, settings, &mut sink)?;
         let outcome = trainer.run(schedule)?;
         drop(trainer);
-        Ok((outcome, params, events))
+        Ok((outcome, events))
     }
 }
 
@@ -177,12 +191,13 @@ pub fn bits(params: &Params) -> Result<Vec<(String, Vec<u32>)>> {
 pub fn real_data(what: &str) -> Option<PathBuf> {
     let folder = std::env::var_os("DML_REAL_DATA").map(PathBuf::from);
     if folder.is_none() {
-        eprint_skipped(what);
+        left_out(what, "DML_REAL_DATA names no folder of real data");
     }
     folder
 }
 
+/// Says that a test was left out, and why.
 #[allow(clippy::print_stderr)]
-fn eprint_skipped(what: &str) {
-    eprintln!("left out: {what}, because DML_REAL_DATA names no folder of real data");
+pub fn left_out(what: &str, why: &str) {
+    eprintln!("left out: {what}, because {why}");
 }

@@ -1,6 +1,8 @@
 //! The trainer on made-up datasets.
 #![allow(clippy::unwrap_used)]
 
+use candle_core::Device;
+use dml_model::Params;
 use dml_tests::{Bench, Toy, bits, settings};
 use dml_train::{
     AdamSharing, Event, Length, Method, Pair, Phase, Preserve, Recorded, Recording, Schedule, Settings,
@@ -185,6 +187,16 @@ fn a_loss_that_is_not_finite_stops_the_run_and_names_the_samples() {
     let error = bench.run(&schedule, settings()).err().unwrap();
     let text = error.to_string();
     assert!(matches!(error, TrainError::NotFinite { .. }) && text.contains("a-17"), "{text}");
+}
+
+#[test]
+fn a_parameter_without_a_gradient_stops_the_run_at_its_first_step() {
+    let bench = two();
+    let params = Params::new(3, &Device::Cpu);
+    params.builder().get(4, "root.forgotten").unwrap();
+    let schedule = Method::Dml.schedule(&pair()).unwrap();
+    let error = bench.run_from(&params, &schedule, settings()).err().unwrap();
+    assert!(matches!(&error, TrainError::NoGradient { names, .. } if names == &["root.forgotten"]), "{error}");
 }
 
 #[test]

@@ -182,10 +182,12 @@ impl Config {
         }
     }
 
-    /// PASCAL VOC and Flickr8k on frozen EfficientNet-Lite0 features with a fresh fc6 and fc7.
+    /// PASCAL VOC and Flickr8k on frozen EfficientNet-Lite0 features with a fresh fc6 and fc7, with the recipe that
+    /// measured best on them: mixed batches, BCE for classes, InfoNCE for captions.
     pub fn photographs(images: &Path, captions: &Path) -> Self {
         let sample = Self::sample();
         Self {
+            method: Method::Mixed,
             data: DataConfig::Photographs(PhotographsConfig {
                 images: images.into(),
                 year: None,
@@ -205,18 +207,22 @@ impl Config {
                 batch: 64,
                 lambda_class: 0.5,
                 lambda_caption: 0.7,
+                class_loss: Loss::Bce,
+                preserve_class: Preservation::DistillMultiLabel { temperature: 2.0 },
+                caption_loss: Loss::InfoNce { tau: 0.07 },
                 ..sample.training
             },
             optimizer: OptimizerConfig {
                 root_learning_rate: 5e-4,
                 head_learning_rate: 5e-4,
-                adam: AdamSharing::Shared,
+                adam: AdamSharing::PerTask,
             },
             ..sample
         }
     }
 
-    /// The defaults, overlaid by a file (if one is given) and then by `key.path=value` settings.
+    /// The defaults, overlaid by a file (if one is given) and then by `key.path=value` settings. A file that asks for
+    /// photographs is laid over their defaults, whatever `defaults` are.
     ///
     /// # Errors
     /// If the file cannot be read, is not TOML, or has an unknown key or a value of the wrong type or range.
@@ -227,6 +233,10 @@ impl Config {
                 .map_err(|source| TrainError::Io { path: path.into(), source })?;
             let problem = |problem: String| TrainError::Config { path: path.into(), problem };
             let given: Table = toml::from_str(&text).map_err(|e| problem(e.to_string()))?;
+            let kind = given.get("data").and_then(|data| data.get("kind")).and_then(Value::as_str);
+            if kind == Some("photographs") && matches!(defaults.data, DataConfig::Sample(_)) {
+                table = to_table(&Self::photographs(Path::new(""), Path::new("")))?;
+            }
             overlay(&mut table, given);
             Value::Table(table.clone()).try_into::<Self>().map_err(|e| problem(e.to_string()))?;
         }
@@ -333,6 +343,18 @@ mod tests {
         assert_eq!((config.training.epochs, config.method), (12, Method::Mixed));
         assert_eq!(config.training.caption_loss, Loss::InfoNce { tau: 0.07 });
         assert_eq!(config.training.batch, Config::sample().training.batch);
+    }
+
+    #[test]
+    fn a_file_that_asks_for_photographs_gets_their_defaults() {
+        let place = tempfile::tempdir().unwrap();
+        let file = place.path().join("run.toml");
+        let text = "[data]\nkind = 'photographs'\nimages = 'a'\ncaptions = 'b'\n[training]\nepochs = 3\n";
+        std::fs::write(&file, text).unwrap();
+        let config = Config::load(&Config::sample(), Some(&file), &[]).unwrap();
+        let mut expected = Config::photographs(Path::new("a"), Path::new("b"));
+        expected.training.epochs = 3;
+        assert_eq!(config, expected);
     }
 
     #[test]

@@ -187,7 +187,7 @@ impl Experiment {
 
     fn tasks(&self, method: Method) -> BTreeMap<String, Task> {
         let training = &self.config.training;
-        let preserve = method.preservation().unwrap_or(training.preserve_class);
+        let preserve = method.preservation(training.preserve_class);
         let class = Task { head: self.net.heads[CLASS], loss: training.class_loss, preserve };
         let loss = training.caption_loss;
         let caption = Task { head: self.net.heads[CAPTION], loss, preserve: Preservation::Cosine };

@@ -112,14 +112,19 @@ impl Method {
         NAMES.iter().find(|(method, ..)| *method == self).map_or("", |(_, name, _)| name)
     }
 
-    /// The distillation loss that the method prescribes for classes, if it prescribes one.
-    pub fn preservation(self) -> Option<Preservation> {
+    /// How the method preserves classes, given how they are preserved where it does not say; a prescribed temperature
+    /// leaves the form, softmax or multi-label, as it is.
+    pub fn preservation(self, configured: Preservation) -> Preservation {
+        let at = |temperature| match configured {
+            Preservation::DistillMultiLabel { .. } => Preservation::DistillMultiLabel { temperature },
+            _ => Preservation::Distill { temperature },
+        };
         match self {
-            Self::DmlLwfL1 => Some(Preservation::L1),
-            Self::DmlLwfL2 => Some(Preservation::L2),
-            Self::DmlLwfT1 => Some(Preservation::Distill { temperature: 1.0 }),
-            Self::DmlLwfT3 => Some(Preservation::Distill { temperature: 3.0 }),
-            _ => None,
+            Self::DmlLwfL1 => Preservation::L1,
+            Self::DmlLwfL2 => Preservation::L2,
+            Self::DmlLwfT1 => at(1.0),
+            Self::DmlLwfT3 => at(3.0),
+            _ => configured,
         }
     }
 
