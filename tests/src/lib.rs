@@ -148,13 +148,8 @@ impl Bench {
     ) -> Result<(Outcome, Vec<Event>)> {
         let mut events = Vec::new();
         let mut sink = |event: &Event| events.push(event.clone());
-        let problem = Problem {
-            net: &self.net,
-            params,
-            tasks: &self.tasks,
-            sets: &self.sets,
-            evals: &self.evals,
-        };
+        let problem =
+            Problem { net: &self.net, params, tasks: &self.tasks, sets: &self.sets, evals: &self.evals };
         let mut trainer = Trainer::new(problem, settings, &mut sink)?;
         let outcome = trainer.run(schedule)?;
         drop(trainer);

@@ -45,7 +45,10 @@ fn shortened(from: &Path, to: &Path, train: usize, test: usize) {
 fn photographs_train_from_frozen_features() {
     let Some(data) = real_data("training on photographs") else { return };
     if std::env::var_os("DML_WEIGHTS").is_none() {
-        return dml_tests::left_out("training on photographs", "DML_WEIGHTS names no folder of pretrained weights");
+        return dml_tests::left_out(
+            "training on photographs",
+            "DML_WEIGHTS names no folder of pretrained weights",
+        );
     }
     let place = tempfile::tempdir().unwrap();
     let (images, captions) = (place.path().join("VOCdevkit"), place.path().join("Flickr8k"));

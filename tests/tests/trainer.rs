@@ -196,7 +196,10 @@ fn a_parameter_without_a_gradient_stops_the_run_at_its_first_step() {
     params.builder().get(4, "root.forgotten").unwrap();
     let schedule = Method::Dml.schedule(&pair()).unwrap();
     let error = bench.run_from(&params, &schedule, settings()).err().unwrap();
-    assert!(matches!(&error, TrainError::NoGradient { names, .. } if names == &["root.forgotten"]), "{error}");
+    assert!(
+        matches!(&error, TrainError::NoGradient { names, .. } if names == &["root.forgotten"]),
+        "{error}"
+    );
 }
 
 #[test]
