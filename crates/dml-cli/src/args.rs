@@ -109,7 +109,7 @@ pub(crate) struct CompareArgs {
     )]
     pub(crate) methods: Vec<Method>,
     /// Number of seeds: 0, 1, … for each method.
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) seeds: u64,
     /// Show every measure, not only the main ones.
     #[arg(long)]

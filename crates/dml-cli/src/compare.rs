@@ -6,7 +6,7 @@ use dml_train::{Event, Experiment, compare};
 
 use crate::args::CompareArgs;
 use crate::progress::{Progress, headline, say};
-use crate::{Done, table};
+use crate::{Done, runs, table};
 
 pub(crate) fn run(args: &CompareArgs, stop: &Arc<AtomicBool>) -> Result<Done> {
     let config = args.config.resolve(None, None)?;
@@ -28,11 +28,15 @@ pub(crate) fn run(args: &CompareArgs, stop: &Arc<AtomicBool>) -> Result<Done> {
             progress.line(&format!("{method} seed {seed}, after {name}: {}", headline(scores)));
         }
     })?;
+    let folder = runs::create_named("compare", &config)?;
+    let text = serde_json::to_string_pretty(&comparison)?;
+    runs::write(&folder.join(runs::COMPARISON), text.as_bytes())?;
     if args.json {
-        say(&serde_json::to_string_pretty(&comparison)?);
+        say(&text);
     } else {
         say("");
         table::comparison(&comparison, args.all);
+        say(&format!("\n{} (comparison.json with every seed, config.toml)", folder.display()));
     }
     Ok(if stop.load(Ordering::Relaxed) { Done::Interrupted } else { Done::Whole })
 }

@@ -108,7 +108,12 @@ pub(crate) fn is_main_key(key: &str) -> bool {
 }
 
 fn short(score: &Score) -> String {
-    format!("{} {} {:.1}", score.eval, score.measure.trim_start_matches("item→text "), score.value)
+    let pool = match score.protocol.split(' ').next() {
+        Some("pools") => " (pools)",
+        Some("whole") => " (whole set)",
+        _ => "",
+    };
+    format!("{} {}{pool} {:.1}", score.eval, score.measure.trim_start_matches("item→text "), score.value)
 }
 
 fn style(template: &str) -> ProgressStyle {

@@ -14,26 +14,36 @@ pub(crate) const METRICS: &str = "metrics.jsonl";
 /// The final scores.
 pub(crate) const SCORES: &str = "scores.json";
 
+/// The scores of a comparison.
+pub(crate) const COMPARISON: &str = "comparison.json";
+
 /// Makes the folder of a new run: the one asked for, or the first free `runs/<data>-<method>-seed<n>`.
 pub(crate) fn create(out: Option<&Path>, config: &Config) -> Result<PathBuf> {
-    let folder = match out {
+    match out {
         Some(folder) if folder.join(CONFIG).exists() => {
             bail!("{} holds a run already; choose another --out", folder.display())
         }
-        Some(folder) => folder.to_path_buf(),
-        None => {
-            let data = match config.data {
-                DataConfig::Sample(_) => "sample",
-                DataConfig::Photographs(_) => "photographs",
-            };
-            let name = format!("{data}-{}-seed{}", config.method, config.seed);
-            let names = std::iter::once(name.clone()).chain((2..).map(|n| format!("{name}-{n}")));
-            names.map(|name| Path::new("runs").join(name)).find(|folder| !folder.exists()).unwrap_or_default()
-        }
+        Some(folder) => fill(folder, config),
+        None => create_named(&format!("{}-seed{}", config.method, config.seed), config),
+    }
+}
+
+/// Makes the first free folder `runs/<data>-<name>`, with the resolved configuration in it.
+pub(crate) fn create_named(name: &str, config: &Config) -> Result<PathBuf> {
+    let data = match config.data {
+        DataConfig::Sample(_) => "sample",
+        DataConfig::Photographs(_) => "photographs",
     };
-    fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    let name = format!("{data}-{name}");
+    let names = std::iter::once(name.clone()).chain((2..).map(|n| format!("{name}-{n}")));
+    let free = names.map(|name| Path::new("runs").join(name)).find(|folder| !folder.exists());
+    fill(&free.unwrap_or_default(), config)
+}
+
+fn fill(folder: &Path, config: &Config) -> Result<PathBuf> {
+    fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
     write(&folder.join(CONFIG), config.to_toml()?.as_bytes())?;
-    Ok(folder)
+    Ok(folder.to_path_buf())
 }
 
 /// The configuration of a run.

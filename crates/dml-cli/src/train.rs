@@ -8,7 +8,7 @@ use dml_train::{Event, Experiment, Run};
 
 use crate::Done;
 use crate::args::TrainArgs;
-use crate::progress::{Progress, headline, say};
+use crate::progress::{Progress, complain, headline, say};
 use crate::{runs, table};
 
 pub(crate) fn run(args: &TrainArgs, stop: &Arc<AtomicBool>) -> Result<Done> {
@@ -50,13 +50,18 @@ pub(crate) fn run(args: &TrainArgs, stop: &Arc<AtomicBool>) -> Result<Done> {
     if let Some(error) = failed {
         return Err(error).with_context(|| format!("writing {}", path.display()));
     }
+    let place = folder.display();
+    if outcome.interrupted {
+        complain(&format!("interrupted; the checkpoint of this step is in {place}"));
+        return Ok(Done::Interrupted);
+    }
     runs::write(&folder.join(runs::SCORES), &serde_json::to_vec_pretty(&outcome.scores)?)?;
     if !args.json {
         say("");
         table::scores(&outcome.scores);
-        say(&format!("\nrun: {} (checkpoint, metrics.jsonl, scores.json, config.toml)", folder.display()));
+        say(&format!("\nrun: {place} (checkpoint, metrics.jsonl, scores.json, config.toml)"));
     }
-    Ok(if outcome.interrupted { Done::Interrupted } else { Done::Whole })
+    Ok(Done::Whole)
 }
 
 /// The log reaches the disk with every evaluation, so that little is lost with a killed process.

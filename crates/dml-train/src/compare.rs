@@ -67,7 +67,9 @@ pub fn compare(
             if outcome.interrupted || stop.load(Ordering::Relaxed) {
                 return Ok(comparison);
             }
-            finished.push((outcome.scores, history.switch_costs()));
+            // Where tasks change at every step there is no phase whose cost could be told.
+            let costs = if method == Method::Steps { BTreeMap::new() } else { history.switch_costs() };
+            finished.push((outcome.scores, costs));
         }
         comparison.add(seed, finished);
     }

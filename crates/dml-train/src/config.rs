@@ -246,9 +246,13 @@ impl Config {
             overlay(&mut table, given);
             Value::Table(table.clone()).try_into::<Self>().map_err(|e| problem(e.to_string()))?;
         }
-        let config: Self = Value::Table(table)
+        let config: Self = Value::Table(table.clone())
             .try_into()
             .map_err(|e: toml::de::Error| TrainError::invalid(e.to_string()))?;
+        // Some keys, such as those beside a `kind` without settings, are refused by nothing before.
+        if let Some(key) = unknown_key(&table, &to_table(&config)?) {
+            return Err(TrainError::invalid(format!("unknown key {key:?} in the configuration")));
+        }
         config.check()?;
         Ok(config)
     }
@@ -317,6 +321,17 @@ fn overlay(base: &mut Table, given: Table) {
     }
 }
 
+/// The path of a key that is given but not known.
+fn unknown_key(given: &Table, known: &Table) -> Option<String> {
+    given.iter().find_map(|(key, value)| match (value, known.get(key)) {
+        (_, None) => Some(key.clone()),
+        (Value::Table(given), Some(Value::Table(known))) => {
+            unknown_key(given, known).map(|inner| format!("{key}.{inner}"))
+        }
+        _ => None,
+    })
+}
+
 /// `$XDG_CACHE_HOME/dml`, or `.cache/dml` in the home folder, or `runs/cache` where there is none.
 fn default_cache() -> PathBuf {
     let from = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
@@ -365,6 +380,8 @@ mod tests {
             ("data.framez=4", "framez"),
             ("root.widht=4", "widht"),
             ("method=dmll", "dmll"),
+            ("training.caption_loss.tau=0.1", "tau"),
+            ("training.class_loss={kind='softmax',tau=3.0}", "tau"),
         ] {
             let error = load(&[setting]).unwrap_err().to_string();
             assert!(error.contains(name), "{setting}: {error}");

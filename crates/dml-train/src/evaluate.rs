@@ -116,13 +116,13 @@ fn measure(rows: &[f32], targets: &Targets, groups: &[usize], pools: Pools) -> R
             vec![
                 Measured::percent(
                     "mAP",
-                    "all points, difficult ignored",
+                    "all points, by logit, difficult ignored",
                     map(Interpolation::AllPoints)?.mean,
                     n,
                 ),
                 Measured::percent(
                     "mAP",
-                    "11 points, difficult ignored",
+                    "11 points, by logit, difficult ignored",
                     map(Interpolation::ElevenPoint)?.mean,
                     n,
                 ),

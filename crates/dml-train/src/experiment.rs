@@ -27,6 +27,8 @@ pub(crate) const CLASS: &str = "class";
 /// Name of the caption task and of its dataset.
 pub(crate) const CAPTION: &str = "caption";
 const MOTION: &str = "motion";
+/// Part of the cache key of a pretrained root: to be raised when initialisation or training change what comes out.
+const PRETRAIN_REVISION: u32 = 1;
 
 /// Data, network and initial root of a configuration: what the runs of a comparison share.
 pub struct Experiment {
@@ -119,12 +121,18 @@ impl Experiment {
     /// The schedule that a method, or the configuration itself, prescribes.
     ///
     /// # Errors
-    /// If λ, scales, epochs or block are out of range.
+    /// If λ, scales, epochs or block are out of range, a loss does not fit its head, or a name is unknown.
     pub fn schedule(&self, method: Method) -> Result<Schedule> {
-        match &self.config.schedule {
-            Some(schedule) => Ok(schedule.clone()),
-            None => method.schedule(&self.pair()),
+        let schedule = match &self.config.schedule {
+            Some(schedule) => schedule.clone(),
+            None => method.schedule(&self.pair())?,
+        };
+        let tasks = self.tasks(method);
+        for (name, task) in &tasks {
+            task.check(name)?;
         }
+        schedule.check(self.source.sets.keys().map(String::as_str), tasks.keys().map(String::as_str))?;
+        Ok(schedule)
     }
 
     /// Trains a network from its initial parameters.
@@ -245,8 +253,7 @@ fn pretrained_root(
         root: config.root.clone(),
         heads: BTreeMap::from([(MOTION.to_string(), targets.head())]),
     };
-    let key =
-        format!("{}|{:?}|{:?}|{}", env!("CARGO_PKG_VERSION"), net, config.pretrain, clips.fingerprint());
+    let key = format!("{PRETRAIN_REVISION}|{:?}|{:?}|{}", net, config.pretrain, clips.fingerprint());
     let key = format!("{key}|{}", config.training.batch);
     let name: String =
         Sha256::digest(key.as_bytes()).iter().take(12).map(|byte| format!("{byte:02x}")).collect();

@@ -97,7 +97,7 @@ pub struct Pair {
     pub caption_scale: f64,
     /// Whether the head of a preserved task is held still, so that preservation moves the root only.
     pub freeze_preserved_head: bool,
-    /// Epochs in which a new task's head is trained with the root held still, before a fine-tuned or LwF second half.
+    /// Further epochs in which the new task's head alone is trained, before a fine-tuned or LwF second half.
     pub warm_up: usize,
 }
 
@@ -265,7 +265,7 @@ impl Pair {
         };
         let mut phases = vec![first];
         if self.warm_up > 0 {
-            let freeze = [vec!["root".to_string()], second.freeze.clone()].concat();
+            let freeze = vec!["root".to_string(), format!("head.{}", phases[0].name)];
             let name = format!("{} warm-up", second.name);
             phases.push(Phase { name, length: Length::Epochs(self.warm_up), freeze, ..second.clone() });
         }
