@@ -48,6 +48,7 @@ impl Progress {
             }
             Event::Started { phases, steps, .. } => {
                 self.phases = *phases;
+                self.phase.clear();
                 self.samples = 0;
                 self.began = Instant::now();
                 self.bar.reset();
