@@ -22,14 +22,16 @@ struct Golden {
 /// The folder of all-MiniLM-L6-v2, if it is on this machine.
 fn minilm() -> Option<PathBuf> {
     let weights = std::env::var_os("DML_WEIGHTS").map(PathBuf::from);
-    let cache = std::env::home_dir().map(|home| home.join(".cache/dml-weights"));
+    let base = std::env::var_os("XDG_CACHE_HOME").filter(|base| !base.is_empty()).map(PathBuf::from);
+    let cache =
+        base.or_else(|| Some(std::env::home_dir()?.join(".cache"))).map(|base| base.join("dml-weights"));
     let found = [weights, cache]
         .into_iter()
         .flatten()
         .map(|dir| dir.join("all-MiniLM-L6-v2"))
         .find(|dir| dir.is_dir());
     if found.is_none() {
-        eprintln!("left out, as all-MiniLM-L6-v2 is neither in DML_WEIGHTS nor in ~/.cache/dml-weights");
+        eprintln!("left out, as all-MiniLM-L6-v2 is neither in DML_WEIGHTS nor in the user's cache");
     }
     found
 }
