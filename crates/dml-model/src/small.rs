@@ -11,7 +11,7 @@ use crate::{Mode, ModelError, Result, Root};
 /// `fc7`.
 ///
 /// The first pool halves height and width only, the other two also the frames; odd ends are dropped.
-/// Parameters start as PyTorch's default.
+/// Parameters start as He et al. (2015) say for ReLU.
 pub struct SmallClip {
     input: [usize; 4],
     convolutions: Vec<Layer>,
