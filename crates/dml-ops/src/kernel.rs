@@ -11,6 +11,8 @@ pub(crate) mod geometry;
 pub(crate) mod linear;
 pub(crate) mod lrn;
 pub(crate) mod pool;
+pub(crate) mod product;
+pub(crate) mod simd;
 
 mod scalar;
 

@@ -2,8 +2,10 @@ use std::cell::RefCell;
 
 use candle_core::WithDType;
 
+use super::simd::Real;
+
 /// f32 or f64, as the kernels see them.
-pub(crate) trait Scalar: WithDType {
+pub(crate) trait Scalar: WithDType + Real {
     fn sqrt(self) -> Self;
     fn powf(self, exponent: Self) -> Self;
 

@@ -1,0 +1,192 @@
+//! The one matrix product that convolutions, in all their forms, and linear layers are made of.
+//!
+//! A tile of the result, rows × two registers, stays in registers while the sum runs: over several *runs*, each a
+//! stretch of the operands with fixed steps. A direct convolution's runs are the rows of its kernel, a weight
+//! gradient's are rows of the image, a plain product has one. Neither operand is copied; B's columns must be
+//! neighbours in memory, A can lie in any way.
+
+use pulp::{Arch, Simd, WithSimd};
+
+use super::simd::Real;
+
+/// Registers side by side in a tile.
+const WIDTH: usize = 2;
+
+/// A stretch of a sum: where it starts in both operands, and how many terms it has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Run {
+    pub(crate) a: usize,
+    pub(crate) b: usize,
+    pub(crate) len: usize,
+}
+
+/// What happens to a sum before it is stored.
+#[derive(Clone, Copy)]
+pub(crate) enum Finish<T> {
+    /// It replaces what was there.
+    Store,
+    /// It is added to what was there.
+    Add,
+    /// The column's bias is added; with `relu` a negative value becomes 0.
+    Bias { bias: *const T, relu: bool },
+}
+
+/// `c[i][j] = Σ over runs, Σ over l < len of a[run.a + i·a_row + l·a_step] · b[run.b + panel(j) + l·b_step]`.
+///
+/// B's columns come in panels, each of [`columns`] neighbouring values and `b_panel` after the one before.
+#[derive(Clone, Copy)]
+pub(crate) struct Product<'a, T> {
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+    pub(crate) runs: &'a [Run],
+    pub(crate) a: *const T,
+    pub(crate) a_row: usize,
+    pub(crate) a_step: usize,
+    pub(crate) b: *const T,
+    pub(crate) b_panel: usize,
+    pub(crate) b_step: usize,
+    pub(crate) c: *mut T,
+    pub(crate) c_row: usize,
+    pub(crate) finish: Finish<T>,
+}
+
+/// Columns of a panel on this processor.
+pub(crate) fn columns<T: Real>() -> usize {
+    struct Lanes<T>(std::marker::PhantomData<T>);
+    impl<T: Real> WithSimd for Lanes<T> {
+        type Output = usize;
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, _: S) -> usize {
+            WIDTH * T::lanes::<S>()
+        }
+    }
+    Arch::new().dispatch(Lanes::<T>(std::marker::PhantomData))
+}
+
+impl<T: Real> Product<'_, T> {
+    /// Computes the product on this thread.
+    ///
+    /// # Safety
+    /// Every element that the sums name can be read, and every element of the result written by this call alone.
+    pub(crate) unsafe fn run(self) {
+        Arch::new().dispatch(self);
+    }
+}
+
+impl<T: Real> WithSimd for Product<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, s: S) {
+        let most = if S::REGISTER_COUNT >= 32 { 12 } else { 6 };
+        let lanes = T::lanes::<S>();
+        let tiles = self.rows.div_ceil(most);
+        let mut column = 0;
+        while column < self.columns {
+            let panel = column / (WIDTH * lanes);
+            let wide = (self.columns - column).min(WIDTH * lanes);
+            let b = unsafe { self.b.add(panel * self.b_panel) };
+            let mut row = 0;
+            for tile in 0..tiles {
+                // Rows are split evenly: seven and seven rather than twelve and two.
+                let end = (tile + 1) * self.rows / tiles;
+                let tile = Tile { product: &self, b, row, column, wide };
+                // SAFETY: the promise of `run`.
+                unsafe { tile.of_rows(s, end - row) };
+                row = end;
+            }
+            column += wide;
+        }
+    }
+}
+
+struct Tile<'a, T> {
+    product: &'a Product<'a, T>,
+    b: *const T,
+    row: usize,
+    column: usize,
+    wide: usize,
+}
+
+macro_rules! by_rows {
+    ($self:ident, $s:ident, $rows:ident, $n:literal, $part:literal, $($m:literal)*) => {
+        match $rows {
+            $($m => unsafe { $self.sum::<S, $m, $n, $part>($s) },)*
+            _ => unreachable!("a tile has at most twelve rows"),
+        }
+    };
+}
+
+impl<T: Real> Tile<'_, T> {
+    #[inline(always)]
+    unsafe fn of_rows<S: Simd>(&self, s: S, rows: usize) {
+        let lanes = T::lanes::<S>();
+        if self.wide == 2 * lanes {
+            by_rows!(self, s, rows, 2, false, 1 2 3 4 5 6 7 8 9 10 11 12)
+        } else if self.wide > lanes {
+            by_rows!(self, s, rows, 2, true, 1 2 3 4 5 6 7 8 9 10 11 12)
+        } else {
+            by_rows!(self, s, rows, 1, true, 1 2 3 4 5 6 7 8 9 10 11 12)
+        }
+    }
+
+    /// `PART`: the last register is not full.
+    #[inline(always)]
+    unsafe fn sum<S: Simd, const M: usize, const N: usize, const PART: bool>(&self, s: S) {
+        let lanes = T::lanes::<S>();
+        let last = self.wide - (N - 1) * lanes;
+        let Product { runs, a, a_row, a_step, b_step, c, c_row, finish, .. } = *self.product;
+        let mut sums = [[T::splat(s, T::default()); N]; M];
+        for run in runs {
+            // SAFETY: the promise of `Product::run`.
+            unsafe {
+                let mut a = a.add(run.a + self.row * a_row);
+                let mut b = self.b.add(run.b);
+                for _ in 0..run.len {
+                    let mut columns = [T::splat(s, T::default()); N];
+                    for j in 0..N {
+                        columns[j] = if PART && j + 1 == N {
+                            T::load_part(s, b.add(j * lanes), last)
+                        } else {
+                            T::load::<S>(b.add(j * lanes))
+                        };
+                    }
+                    for i in 0..M {
+                        let x = T::splat(s, *a.add(i * a_row));
+                        for j in 0..N {
+                            sums[i][j] = T::fma(s, x, columns[j], sums[i][j]);
+                        }
+                    }
+                    a = a.wrapping_add(a_step);
+                    b = b.wrapping_add(b_step);
+                }
+            }
+        }
+        for i in 0..M {
+            for j in 0..N {
+                let part = PART && j + 1 == N;
+                // SAFETY: the promise of `Product::run`.
+                unsafe {
+                    let to = c.add((self.row + i) * c_row + self.column + j * lanes);
+                    let read = |from: *const T| {
+                        if part { T::load_part(s, from, last) } else { T::load::<S>(from) }
+                    };
+                    let mut x = sums[i][j];
+                    match finish {
+                        Finish::Store => {}
+                        Finish::Add => x = T::add(s, x, read(to)),
+                        Finish::Bias { bias, relu } => {
+                            x = T::add(s, x, read(bias.add(self.column + j * lanes)));
+                            if relu {
+                                let zero = T::splat(s, T::default());
+                                x = T::if_greater(s, [zero, x], zero, x);
+                            }
+                        }
+                    }
+                    if part { T::store_part(s, to, last, x) } else { T::store::<S>(to, x) }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Vector arithmetic for f32 and f64, the same code on every instruction set that pulp finds at run time.
+
+use pulp::Simd;
+
+/// f32 or f64, with vectors of as many as the processor has lanes for.
+pub(crate) trait Real: Copy + Default + PartialOrd + Send + Sync + 'static {
+    /// A register of values.
+    type Lanes<S: Simd>: Copy;
+
+    /// Values in a register.
+    #[inline(always)]
+    fn lanes<S: Simd>() -> usize {
+        size_of::<Self::Lanes<S>>() / size_of::<Self>()
+    }
+
+    /// A constant, rounded to this type.
+    fn of(x: f64) -> Self;
+
+    /// The same value in every lane.
+    fn splat<S: Simd>(s: S, x: Self) -> Self::Lanes<S>;
+
+    fn add<S: Simd>(s: S, a: Self::Lanes<S>, b: Self::Lanes<S>) -> Self::Lanes<S>;
+
+    fn sub<S: Simd>(s: S, a: Self::Lanes<S>, b: Self::Lanes<S>) -> Self::Lanes<S>;
+
+    fn mul<S: Simd>(s: S, a: Self::Lanes<S>, b: Self::Lanes<S>) -> Self::Lanes<S>;
+
+    /// a·b + c, fused where the processor can.
+    fn fma<S: Simd>(s: S, a: Self::Lanes<S>, b: Self::Lanes<S>, c: Self::Lanes<S>) -> Self::Lanes<S>;
+
+    /// `yes` where the first of the pair is greater than the second, `no` elsewhere, and where one is not a number.
+    fn if_greater<S: Simd>(
+        s: S,
+        pair: [Self::Lanes<S>; 2],
+        yes: Self::Lanes<S>,
+        no: Self::Lanes<S>,
+    ) -> Self::Lanes<S>;
+
+    /// # Safety
+    /// A register's values can be read at `from`.
+    unsafe fn load<S: Simd>(from: *const Self) -> Self::Lanes<S>;
+
+    /// # Safety
+    /// A register's values can be written at `to`.
+    unsafe fn store<S: Simd>(to: *mut Self, x: Self::Lanes<S>);
+
+    /// The first `count` values, at most a register's; zeros after them.
+    ///
+    /// # Safety
+    /// `count` values can be read at `from`.
+    unsafe fn load_part<S: Simd>(s: S, from: *const Self, count: usize) -> Self::Lanes<S>;
+
+    /// # Safety
+    /// `count` values can be written at `to`; `count` is at most a register's.
+    unsafe fn store_part<S: Simd>(s: S, to: *mut Self, count: usize, x: Self::Lanes<S>);
+}
+
+macro_rules! real {
+    ($ty:ident, $lanes:ident, $splat:ident, $add:ident, $sub:ident, $mul:ident, $fma:ident,
+     $greater:ident, $select:ident, $load:ident, $store:ident) => {
+        impl Real for $ty {
+            type Lanes<S: Simd> = S::$lanes;
+
+            #[inline(always)]
+            fn of(x: f64) -> Self {
+                x as $ty
+            }
+
+            #[inline(always)]
+            fn splat<S: Simd>(s: S, x: Self) -> S::$lanes {
+                s.$splat(x)
+            }
+
+            #[inline(always)]
+            fn add<S: Simd>(s: S, a: S::$lanes, b: S::$lanes) -> S::$lanes {
+                s.$add(a, b)
+            }
+
+            #[inline(always)]
+            fn sub<S: Simd>(s: S, a: S::$lanes, b: S::$lanes) -> S::$lanes {
+                s.$sub(a, b)
+            }
+
+            #[inline(always)]
+            fn mul<S: Simd>(s: S, a: S::$lanes, b: S::$lanes) -> S::$lanes {
+                s.$mul(a, b)
+            }
+
+            #[inline(always)]
+            fn fma<S: Simd>(s: S, a: S::$lanes, b: S::$lanes, c: S::$lanes) -> S::$lanes {
+                s.$fma(a, b, c)
+            }
+
+            #[inline(always)]
+            fn if_greater<S: Simd>(s: S, [a, b]: [S::$lanes; 2], yes: S::$lanes, no: S::$lanes) -> S::$lanes {
+                s.$select(s.$greater(a, b), yes, no)
+            }
+
+            #[inline(always)]
+            unsafe fn load<S: Simd>(from: *const Self) -> S::$lanes {
+                // SAFETY: the caller's promise; any bits are values.
+                unsafe { from.cast::<S::$lanes>().read_unaligned() }
+            }
+
+            #[inline(always)]
+            unsafe fn store<S: Simd>(to: *mut Self, x: S::$lanes) {
+                // SAFETY: the caller's promise.
+                unsafe { to.cast::<S::$lanes>().write_unaligned(x) }
+            }
+
+            #[inline(always)]
+            unsafe fn load_part<S: Simd>(s: S, from: *const Self, count: usize) -> S::$lanes {
+                // SAFETY: the caller's promise.
+                s.$load(unsafe { std::slice::from_raw_parts(from, count) })
+            }
+
+            #[inline(always)]
+            unsafe fn store_part<S: Simd>(s: S, to: *mut Self, count: usize, x: S::$lanes) {
+                // SAFETY: the caller's promise.
+                s.$store(unsafe { std::slice::from_raw_parts_mut(to, count) }, x)
+            }
+        }
+    };
+}
+
+real!(
+    f32,
+    f32s,
+    splat_f32s,
+    add_f32s,
+    sub_f32s,
+    mul_f32s,
+    mul_add_e_f32s,
+    greater_than_f32s,
+    select_f32s,
+    partial_load_f32s,
+    partial_store_f32s
+);
+real!(
+    f64,
+    f64s,
+    splat_f64s,
+    add_f64s,
+    sub_f64s,
+    mul_f64s,
+    mul_add_e_f64s,
+    greater_than_f64s,
+    select_f64s,
+    partial_load_f64s,
+    partial_store_f64s
+);
