@@ -1,6 +1,7 @@
 use candle_core::Tensor;
 use candle_nn::VarBuilder;
-use dml_ops::{Conv3d, Pool, conv3d, max_pool3d, relu};
+use dml_ops::channels_last::{Then, conv3d, from_channels_first, to_channels_first};
+use dml_ops::{Conv3d, Pool};
 
 use crate::layers::{FullyConnected, Layer, Start, check_input};
 use crate::{Mode, Result, Root};
@@ -87,15 +88,16 @@ impl Root for C3d {
         let same = Conv3d { padding: [1; 3], ..Conv3d::default() };
         let first = Pool { kernel: [1, 2, 2], stride: [1, 2, 2], padding: [0; 3], ceil: true };
         let later = Pool { kernel: [2; 3], stride: [2; 3], ..first };
-        let mut x = x.clone();
+        let mut x = from_channels_first(x)?;
         for (name, layer) in NAMES.into_iter().zip(&self.convolutions) {
-            x = relu(&conv3d(&x, &layer.weight, Some(&layer.bias), &same)?)?;
             // A stage ends with its last convolution: "a" is followed by "b".
-            if !name.ends_with('a') {
-                x = max_pool3d(&x, if name == "conv1" { &first } else { &later })?;
-            }
+            let pool = match name {
+                "conv1" => Some(first),
+                _ => (!name.ends_with('a')).then_some(later),
+            };
+            x = conv3d(&x, &layer.weight, Some(&layer.bias), &same, &Then::relu(pool))?;
         }
-        self.end.forward(&x, mode)
+        self.end.forward(&to_channels_first(&x)?, mode)
     }
 
     fn feature_dim(&self) -> usize {

@@ -222,7 +222,7 @@ impl ConvBn {
         let bias = (&self.beta - (&self.mean * &scale)?)?;
         let stride = [self.options.stride; 2];
         let padding = Padding2d::same([height, width], [kernel_height, kernel_width], stride);
-        let options = Conv2d { stride, padding, groups: self.options.groups };
+        let options = Conv2d { stride, padding, groups: self.options.groups, ..Conv2d::default() };
         let x = conv2d(x, &weight, Some(&bias), &options)?;
         Ok(if self.options.relu6 { relu6::relu6(&x)? } else { x })
     }

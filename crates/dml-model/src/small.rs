@@ -2,7 +2,8 @@
 
 use candle_core::Tensor;
 use candle_nn::VarBuilder;
-use dml_ops::{Conv2d, Conv3d, Padding2d, Pool, conv2d, conv3d, max_pool2d, max_pool3d, relu};
+use dml_ops::channels_last::{Then, conv2d, conv3d, from_channels_first, to_channels_first};
+use dml_ops::{Conv2d, Conv3d, Padding2d, Pool};
 
 use crate::layers::{FullyConnected, Layer, Start, check_input, positive};
 use crate::{Mode, ModelError, Result, Root};
@@ -49,12 +50,12 @@ impl Root for SmallClip {
         let same = Conv3d { padding: [1; 3], ..Conv3d::default() };
         let first = Pool { kernel: [1, 2, 2], stride: [1, 2, 2], padding: [0; 3], ceil: false };
         let later = Pool { kernel: [2; 3], stride: [2; 3], ..first };
-        let mut x = x.clone();
+        let mut x = from_channels_first(x)?;
         for (i, layer) in self.convolutions.iter().enumerate() {
-            x = relu(&conv3d(&x, &layer.weight, Some(&layer.bias), &same)?)?;
-            x = max_pool3d(&x, if i == 0 { &first } else { &later })?;
+            let then = Then::relu(Some(if i == 0 { first } else { later }));
+            x = conv3d(&x, &layer.weight, Some(&layer.bias), &same, &then)?;
         }
-        self.end.forward(&x, mode)
+        self.end.forward(&to_channels_first(&x)?, mode)
     }
 
     fn feature_dim(&self) -> usize {
@@ -97,14 +98,13 @@ impl Root for SmallImage {
     fn forward(&self, x: &Tensor, mode: &Mode) -> Result<Tensor> {
         check_input(x, &self.input)?;
         let padding = Padding2d { top: 1, bottom: 1, left: 1, right: 1 };
-        let same = Conv2d { stride: [1; 2], padding, groups: 1 };
+        let same = Conv2d { padding, ..Conv2d::default() };
         let pool = Pool { kernel: [2; 2], stride: [2; 2], padding: [0; 2], ceil: false };
-        let mut x = x.clone();
+        let mut x = from_channels_first(x)?;
         for layer in &self.convolutions {
-            x = relu(&conv2d(&x, &layer.weight, Some(&layer.bias), &same)?)?;
-            x = max_pool2d(&x, &pool)?;
+            x = conv2d(&x, &layer.weight, Some(&layer.bias), &same, &Then::relu(Some(pool)))?;
         }
-        self.end.forward(&x, mode)
+        self.end.forward(&to_channels_first(&x)?, mode)
     }
 
     fn feature_dim(&self) -> usize {

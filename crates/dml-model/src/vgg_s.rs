@@ -1,6 +1,7 @@
 use candle_core::Tensor;
 use candle_nn::VarBuilder;
-use dml_ops::{Conv2d, Lrn, LrnAlpha, Padding2d, Pool, conv2d, lrn, max_pool2d, relu};
+use dml_ops::channels_last::{Then, conv2d, from_channels_first, lrn, max_pool2d, to_channels_first};
+use dml_ops::{Conv2d, Lrn, LrnAlpha, Padding2d, Pool};
 
 use crate::layers::{FullyConnected, Layer, Start, check_input};
 use crate::{Mode, Result, Root};
@@ -86,23 +87,28 @@ impl VggS {
 impl Root for VggS {
     fn forward(&self, x: &Tensor, mode: &Mode) -> Result<Tensor> {
         check_input(x, &INPUT)?;
-        let mut x = x.clone();
+        let mut x = from_channels_first(x)?;
         for (i, layer) in self.convolutions.iter().enumerate() {
             let p = PADDING[i];
             let padding = Padding2d { top: p, bottom: p, left: p, right: p };
-            let options = Conv2d { stride: [STRIDES[i]; 2], padding, groups: 1 };
-            x = relu(&conv2d(&x, &layer.weight, Some(&layer.bias), &options)?)?;
-            if i == 0 {
+            let options = Conv2d { stride: [STRIDES[i]; 2], padding, ..Conv2d::default() };
+            let pool = POOLS[i].map(|size| Pool {
+                kernel: [size; 2],
+                stride: [size; 2],
+                padding: [0; 2],
+                ceil: true,
+            });
+            let normalised = i == 0;
+            let then = Then::relu(pool.filter(|_| !normalised));
+            x = conv2d(&x, &layer.weight, Some(&layer.bias), &options, &then)?;
+            if normalised {
                 x = lrn(&x, &NORMALISATION)?;
-            }
-            if let Some(size) = POOLS[i] {
-                x = max_pool2d(
-                    &x,
-                    &Pool { kernel: [size; 2], stride: [size; 2], padding: [0; 2], ceil: true },
-                )?;
+                if let Some(pool) = pool {
+                    x = max_pool2d(&x, &pool)?;
+                }
             }
         }
-        self.end.forward(&x, mode)
+        self.end.forward(&to_channels_first(&x)?, mode)
     }
 
     fn feature_dim(&self) -> usize {

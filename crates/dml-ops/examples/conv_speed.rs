@@ -1,51 +1,59 @@
-//! Times the operations at the sizes of a small network on clips (3×8×32×32), and of some larger layers.
-//!
-//! `cargo run -p dml-ops --example conv_speed [batch]`. Operations are those of a direct convolution.
+//! Times the convolutions of C3D on the CPU: `cargo run -p dml-ops --example conv_speed -- [batch] [algorithm …]`, where an
+//! algorithm is auto, direct, or 1, 2 or 4: Winograd with tiles of so many outputs in time. Operations are those of a
+//! direct convolution.
 #![allow(clippy::print_stdout)]
 
 use std::time::Instant;
 
 use candle_core::{DType, Device, Var};
-use dml_ops::{Conv3d, Pool, Result, conv3d, init, linear, max_pool3d, relu};
+use dml_ops::channels_last::{Then, conv3d};
+use dml_ops::{Algorithm, Conv3d, Result, init};
 use dml_rand::{Purpose, Stream};
 
+/// Inputs, outputs, and sizes over time, height and width.
+const LAYERS: [(&str, usize, usize, [usize; 3]); 7] = [
+    ("conv1a", 3, 64, [16, 112, 112]),
+    ("conv2a", 64, 128, [16, 56, 56]),
+    ("conv3a", 128, 256, [8, 28, 28]),
+    ("conv3b", 256, 256, [8, 28, 28]),
+    ("conv4a", 256, 512, [4, 14, 14]),
+    ("conv4b", 512, 512, [4, 14, 14]),
+    ("conv5a", 512, 512, [2, 7, 7]),
+];
+
 fn main() -> Result<()> {
-    let batch: usize = std::env::args().nth(1).and_then(|x| x.parse().ok()).unwrap_or(16);
-    println!("batch {batch}: milliseconds (and GFLOP/s)");
-    for (name, c, o, size) in [
-        ("conv 3-16 of 8x32x32", 3, 16, [8, 32, 32]),
-        ("conv 16-32 of 8x16x16", 16, 32, [8, 16, 16]),
-        ("conv 32-64 of 4x8x8", 32, 64, [4, 8, 8]),
-        ("conv 64-128 of 4x28x28", 64, 128, [4, 28, 28]),
-    ] {
-        let x = var((batch, c, size[0], size[1], size[2]))?;
-        let (w, b) = (var((o, c, 3, 3, 3))?, var(o)?);
-        let options = Conv3d { padding: [1; 3], ..Conv3d::default() };
-        let gflop = 2e-9 * (batch * o * c * 27 * size.iter().product::<usize>()) as f64;
-        let forward = time(|| conv3d(&x.detach(), &w, Some(&b), &options))?;
-        let weights = time(|| Ok(conv3d(&x.detach(), &w, Some(&b), &options)?.backward()?))? - forward;
-        let both = time(|| Ok(conv3d(&x, &w, Some(&b), &options)?.backward()?))? - forward;
-        let show =
-            |what, ms: f64, times: f64| println!("  {what:24} {ms:8.2} ({:.0})", times * gflop / ms * 1e3);
-        println!("{name}");
-        show("forward", forward, 1.0);
-        show("gradient of w", weights, 1.0);
-        show("gradients of x and w", both, 2.0);
+    let mut arguments = std::env::args().skip(1);
+    let batch: usize = arguments.next().and_then(|x| x.parse().ok()).unwrap_or(4);
+    let mut algorithms: Vec<String> = arguments.collect();
+    if algorithms.is_empty() {
+        algorithms.push("auto".into());
     }
-    let x = var((batch, 16, 8, 32, 32))?;
-    let pool = Pool { kernel: [1, 2, 2], stride: [1, 2, 2], padding: [0; 3], ceil: false };
-    println!("on 16x8x32x32, forward and backward");
-    println!("  relu                     {:8.2}", time(|| Ok(relu(&x)?.backward()?))?);
-    println!("  candle's relu            {:8.2}", time(|| Ok(x.relu()?.backward()?))?);
-    println!("  max_pool3d               {:8.2}", time(|| Ok(max_pool3d(&x, &pool)?.backward()?))?);
-    let (x, w, b) = (var((batch, 8192))?, var((4096, 8192))?, var(4096)?);
-    println!("linear 8192-4096");
-    println!("  forward                  {:8.2}", time(|| linear(&x, &w, Some(&b)))?);
-    println!("  candle's forward         {:8.2}", time(|| Ok(x.matmul(&w.t()?)?))?);
-    let x_only = time(|| Ok(linear(&x, &w.detach(), None)?.backward()?))?;
-    let w_only = time(|| Ok(linear(&x.detach(), &w, None)?.backward()?))?;
-    println!("  with gradient of x       {x_only:8.2}");
-    println!("  with gradient of w       {w_only:8.2}");
+    println!("batch {batch}: milliseconds (GFLOP/s) forward, gradient of x, gradient of w");
+    for (name, c, o, [t, h, w]) in LAYERS {
+        let x = var((batch, t, h, w, c))?;
+        let (filters, bias) = (var((o, c, 3, 3, 3))?, var(o)?);
+        let gflop = 2e-9 * (batch * o * c * 27 * t * h * w) as f64;
+        for algorithm in &algorithms {
+            let options = Conv3d {
+                padding: [1; 3],
+                algorithm: match algorithm.as_str() {
+                    "auto" => Algorithm::Auto,
+                    "direct" => Algorithm::Direct,
+                    tile => Algorithm::Winograd(tile.parse().unwrap_or(1)),
+                },
+                ..Conv3d::default()
+            };
+            let then = Then::default();
+            let run = |x: &candle_core::Tensor, w: &candle_core::Tensor| {
+                conv3d(x, w, Some(&bias.detach()), &options, &then)
+            };
+            let forward = time(|| run(&x.detach(), &filters.detach()))?;
+            let data = time(|| Ok(run(&x, &filters.detach())?.backward()?))? - forward;
+            let weights = time(|| Ok(run(&x.detach(), &filters)?.backward()?))? - forward;
+            let show = |ms: f64| format!("{ms:8.1} ({:4.0})", gflop / ms * 1e3);
+            println!("{name} {algorithm:6} {} {} {}", show(forward), show(data), show(weights));
+        }
+    }
     Ok(())
 }
 
@@ -55,9 +63,10 @@ fn var(shape: impl Into<candle_core::Shape>) -> Result<Var> {
 }
 
 /// The fastest of several runs, in milliseconds.
-fn time<R>(run: impl Fn() -> Result<R>) -> Result<f64> {
+fn time<R>(mut run: impl FnMut() -> Result<R>) -> Result<f64> {
     let mut best = f64::INFINITY;
-    for _ in 0..20 {
+    run()?;
+    for _ in 0..3 {
         let start = Instant::now();
         run()?;
         best = best.min(start.elapsed().as_secs_f64() * 1e3);

@@ -1,10 +1,14 @@
+use std::sync::OnceLock;
+
 use candle_core::{Shape, Tensor};
 
+use crate::channels_last::{from_channels_first, max_pool, to_channels_first};
+use crate::kernel::after::Windows;
 use crate::kernel::conv::Conv;
 use crate::kernel::depthwise::{AddBias, Depthwise};
 use crate::kernel::geometry::Geometry;
 use crate::kernel::{Op, on_cpu_kernel};
-use crate::{OpError, Result, portable};
+use crate::{Activation, Algorithm, OpError, Pool, Result, portable};
 
 /// Stride and symmetric zero padding of [`conv3d`], each over (time, height, width).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,12 +17,14 @@ pub struct Conv3d {
     pub stride: [usize; 3],
     /// Zeros before the first and after the last element of each axis.
     pub padding: [usize; 3],
+    /// How it is computed on the CPU.
+    pub algorithm: Algorithm,
 }
 
 impl Default for Conv3d {
     /// Stride 1 and no padding.
     fn default() -> Self {
-        Self { stride: [1; 3], padding: [0; 3] }
+        Self { stride: [1; 3], padding: [0; 3], algorithm: Algorithm::Auto }
     }
 }
 
@@ -58,12 +64,14 @@ pub struct Conv2d {
     pub padding: Padding2d,
     /// 1, or the number of channels: each channel then has a filter of its own (a depthwise convolution).
     pub groups: usize,
+    /// How it is computed on the CPU, with one group.
+    pub algorithm: Algorithm,
 }
 
 impl Default for Conv2d {
     /// Stride 1, no padding, one group.
     fn default() -> Self {
-        Self { stride: [1; 2], padding: Padding2d::default(), groups: 1 }
+        Self { stride: [1; 2], padding: Padding2d::default(), groups: 1, algorithm: Algorithm::Auto }
     }
 }
 
@@ -78,21 +86,13 @@ impl Default for Conv2d {
 pub fn conv3d(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, options: &Conv3d) -> Result<Tensor> {
     let (n, c, t, h, width) = x.dims5()?;
     let (o, c_w, kt, kh, kw) = w.dims5()?;
-    let sizes = Sizes {
-        op: "conv3d",
-        batch: n,
-        channels: [c, o],
-        input: [t, h, width],
-        kernel: [kt, kh, kw],
-        stride: options.stride,
-        padding: options.padding.map(|p| [p, p]),
-    };
-    let geometry = sizes.check(c_w, bias)?;
+    let geometry = Sizes::of_3d(options, n, [c, o], [t, h, width], [kt, kh, kw]).check(c_w, bias)?;
     if !on_cpu_kernel(x) {
         return portable::conv3d(x, w, bias, options);
     }
-    let [t, h, width] = geometry.output;
-    convolve(x, w, bias, geometry, (n, o, t, h, width).into())
+    let layer = Layer { geometry, activation: Activation::None, algorithm: options.algorithm };
+    let x = from_channels_first(x)?;
+    to_channels_first(&layer.apply(&x, w, bias, None, |[t, h, w]| (n, t, h, w, o).into())?)
 }
 
 /// Convolution over height and width (cross-correlation), of all channels or of each channel by itself.
@@ -113,24 +113,17 @@ pub fn conv2d(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, options: &Conv2d) -
             format!("must be 1, or {c} with as many outputs (there are {o}); it is {}", options.groups);
         return Err(OpError::argument("conv2d", "groups", problem));
     }
-    let p = options.padding;
-    let sizes = Sizes {
-        op: "conv2d",
-        batch: n,
-        channels: [if depthwise { 1 } else { c }, o],
-        input: [1, h, width],
-        kernel: [1, kh, kw],
-        stride: [1, options.stride[0], options.stride[1]],
-        padding: [[0, 0], [p.top, p.bottom], [p.left, p.right]],
-    };
-    let mut geometry = sizes.check(c_w, bias)?;
+    let channels = [if depthwise { 1 } else { c }, o];
+    let mut geometry = Sizes::of_2d(options, n, channels, [h, width], [kh, kw]).check(c_w, bias)?;
     geometry.c_in = c;
     if !on_cpu_kernel(x) {
         return portable::conv2d(x, w, bias, options);
     }
     let shape = Shape::from((n, o, geometry.output[1], geometry.output[2]));
     if !depthwise {
-        return convolve(x, w, bias, geometry, shape);
+        let layer = Layer { geometry, activation: Activation::None, algorithm: options.algorithm };
+        let x = from_channels_first(x)?;
+        return to_channels_first(&layer.apply(&x, w, bias, None, |[_, h, w]| (n, h, w, o).into())?);
     }
     let y = Op(Depthwise { geometry, shape: shape.clone() }).apply2([x, w])?;
     Ok(match bias {
@@ -139,22 +132,53 @@ pub fn conv2d(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, options: &Conv2d) -
     })
 }
 
-fn convolve(
-    x: &Tensor,
-    w: &Tensor,
-    bias: Option<&Tensor>,
-    geometry: Geometry,
-    shape: Shape,
-) -> Result<Tensor> {
-    let op = Op(Conv { geometry, shape });
-    Ok(match bias {
-        Some(bias) => op.apply3([x, w, bias])?,
-        None => op.apply2([x, w])?,
-    })
+/// A convolution in channels-last order, with its activation.
+pub(crate) struct Layer {
+    pub(crate) geometry: Geometry,
+    pub(crate) activation: Activation,
+    pub(crate) algorithm: Algorithm,
+}
+
+impl Layer {
+    /// `shape` names the result of these sizes over time, height and width.
+    pub(crate) fn apply(
+        self,
+        x: &Tensor,
+        w: &Tensor,
+        bias: Option<&Tensor>,
+        pool: Option<Pool<3>>,
+        shape: impl Fn([usize; 3]) -> Shape,
+    ) -> Result<Tensor> {
+        let Self { geometry, activation, algorithm } = self;
+        let pooled = pool.map(|pool| pool.output(geometry.output)).transpose()?;
+        let windows = pool.zip(pooled).and_then(|(pool, count)| {
+            let apart = pool.kernel == pool.stride && pool.padding == [0; 3];
+            let few = pool.kernel.iter().product::<usize>() <= 256 && pool.kernel[0] <= 4;
+            (apart && few).then_some(Windows { size: pool.kernel, count })
+        });
+        let op = Op(Conv {
+            geometry,
+            activation,
+            windows,
+            algorithm: algorithm.resolved(),
+            shape: shape(windows.map_or(geometry.output, |windows| windows.count)),
+            places: OnceLock::new(),
+        });
+        let y = match bias {
+            Some(bias) => op.apply3([x, w, bias])?,
+            None => op.apply2([x, w])?,
+        };
+        match pool.zip(pooled) {
+            Some((pool, count)) if windows.is_none() => {
+                max_pool(&y, geometry.batch, geometry.c_out, geometry.output, &pool, shape(count))
+            }
+            _ => Ok(y),
+        }
+    }
 }
 
 /// What a convolution is asked for, before it is known to be possible.
-struct Sizes {
+pub(crate) struct Sizes {
     op: &'static str,
     batch: usize,
     channels: [usize; 2],
@@ -165,8 +189,38 @@ struct Sizes {
 }
 
 impl Sizes {
+    pub(crate) fn of_3d(
+        options: &Conv3d,
+        batch: usize,
+        channels: [usize; 2],
+        input: [usize; 3],
+        kernel: [usize; 3],
+    ) -> Self {
+        let padding = options.padding.map(|p| [p, p]);
+        Self { op: "conv3d", batch, channels, input, kernel, stride: options.stride, padding }
+    }
+
+    pub(crate) fn of_2d(
+        options: &Conv2d,
+        batch: usize,
+        channels: [usize; 2],
+        [h, w]: [usize; 2],
+        [kh, kw]: [usize; 2],
+    ) -> Self {
+        let p = options.padding;
+        Self {
+            op: "conv2d",
+            batch,
+            channels,
+            input: [1, h, w],
+            kernel: [1, kh, kw],
+            stride: [1, options.stride[0], options.stride[1]],
+            padding: [[0, 0], [p.top, p.bottom], [p.left, p.right]],
+        }
+    }
+
     /// `c_w`: the input channels of the weights.
-    fn check(&self, c_w: usize, bias: Option<&Tensor>) -> Result<Geometry> {
+    pub(crate) fn check(&self, c_w: usize, bias: Option<&Tensor>) -> Result<Geometry> {
         let [c_in, c_out] = self.channels;
         if c_w != c_in {
             let problem = format!("must have {c_in} input channels, has {c_w}");

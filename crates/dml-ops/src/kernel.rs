@@ -5,18 +5,26 @@
 //! alone, each part computed by one thread, so that results are the same bits for any number of threads.
 
 pub(crate) mod adam;
+pub(crate) mod after;
 pub(crate) mod conv;
 pub(crate) mod depthwise;
+pub(crate) mod direct;
+pub(crate) mod filters;
 pub(crate) mod geometry;
 pub(crate) mod linear;
 pub(crate) mod lrn;
 pub(crate) mod pool;
 pub(crate) mod product;
+pub(crate) mod scratch;
 pub(crate) mod simd;
+pub(crate) mod transpose;
+pub(crate) mod winograd;
 
 mod scalar;
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Error, Layout, Result, Shape, Tensor};
+use candle_core::{
+    CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Device, Error, Layout, Result, Shape, Storage, Tensor,
+};
 
 pub(crate) use scalar::{Matrix, MatrixMut, Scalar, dot, gemm, sum};
 
@@ -47,6 +55,60 @@ pub(crate) trait Kernel<const N: usize>: Send + Sync {
     ) -> Result<[Option<Tensor>; N]> {
         Err(Error::BackwardNotSupported { op: Self::NAME })
     }
+
+    /// The gradient of each wanted input from `[result, gradient of the result]`: what [`gradients`] asks for.
+    fn gradients<T: Scalar>(
+        &self,
+        _inputs: [&[T]; N],
+        _values: [&[T]; 2],
+        _wanted: [bool; N],
+    ) -> Result<[Option<Vec<T>>; N]> {
+        Err(Error::BackwardNotSupported { op: Self::NAME })
+    }
+}
+
+/// A kernel's gradients, computed on the tensors' memory.
+pub(crate) fn gradients<const N: usize, K: Kernel<N>>(
+    kernel: &K,
+    inputs: [&Tensor; N],
+    result: &Tensor,
+    gradient: &Tensor,
+) -> Result<[Option<Tensor>; N]> {
+    fn run<T: Scalar, const N: usize, K: Kernel<N>>(
+        kernel: &K,
+        inputs: [&Tensor; N],
+        values: [&Tensor; 2],
+    ) -> Result<[Option<Tensor>; N]> {
+        let wanted = inputs.map(Tensor::track_op);
+        let made = with_slices::<T, N, _>(inputs, |inputs| {
+            with_slices::<T, 2, _>(values, |values| kernel.gradients(inputs, values, wanted))
+        })?;
+        let mut gradients = [const { None }; N];
+        for ((gradient, made), input) in gradients.iter_mut().zip(made).zip(inputs) {
+            *gradient = made.map(|made| Tensor::from_vec(made, input.shape(), &Device::Cpu)).transpose()?;
+        }
+        Ok(gradients)
+    }
+    let gradient = gradient.contiguous()?;
+    match result.dtype() {
+        DType::F64 => run::<f64, N, K>(kernel, inputs, [result, &gradient]),
+        _ => run::<f32, N, K>(kernel, inputs, [result, &gradient]),
+    }
+}
+
+fn with_slices<T: Scalar, const N: usize, R>(
+    tensors: [&Tensor; N],
+    task: impl FnOnce([&[T]; N]) -> Result<R>,
+) -> Result<R> {
+    let guards = tensors.map(Tensor::storage_and_layout);
+    let mut slices: [&[T]; N] = [&[]; N];
+    for (to, (storage, layout)) in slices.iter_mut().zip(&guards) {
+        let Storage::Cpu(storage) = &**storage else {
+            return Err(Error::RequiresContiguous { op: "dml-ops kernel on the CPU" });
+        };
+        *to = slice(storage, layout)?;
+    }
+    task(slices)
 }
 
 /// A kernel as candle's custom operation.

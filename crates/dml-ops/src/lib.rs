@@ -1,7 +1,10 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod activation;
 mod adam;
+mod algorithm;
+pub mod channels_last;
 mod conv;
 mod dropout;
 mod error;
@@ -12,7 +15,9 @@ mod lrn;
 mod pool;
 pub mod portable;
 
+pub use activation::Activation;
 pub use adam::{Adam, AdamConfig};
+pub use algorithm::{Algorithm, set_exact};
 pub use conv::{Conv2d, Conv3d, Padding2d, conv2d, conv3d};
 pub use dropout::{RowKeys, dropout};
 pub use error::{OpError, Result};

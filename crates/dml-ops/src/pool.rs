@@ -1,8 +1,12 @@
-use candle_core::{Shape, Tensor};
+use std::sync::OnceLock;
 
-use crate::kernel::pool::{MaxPool, Windows};
-use crate::kernel::{Op, on_cpu_kernel};
-use crate::{OpError, Result, portable};
+use candle_core::{Error, Result as CandleResult, Shape, Tensor};
+
+use crate::channels_last::{self, from_channels_first, to_channels_first};
+use crate::kernel::after::After;
+use crate::kernel::pool::Pooling;
+use crate::kernel::{Kernel, Scalar, gradients, on_cpu_kernel};
+use crate::{Activation, OpError, Result, portable};
 
 /// Windows of a pooling over the last `N` axes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,55 +57,106 @@ impl<const N: usize> Pool<N> {
     }
 }
 
-/// The maximum of each window over time, height and width. The gradient goes to the first maximum of a window.
+impl Pool<2> {
+    /// The same over one frame.
+    pub(crate) fn with_time(&self) -> Pool<3> {
+        let with_time = |first: usize, [h, w]: [usize; 2]| [first, h, w];
+        Pool {
+            kernel: with_time(1, self.kernel),
+            stride: with_time(1, self.stride),
+            padding: with_time(0, self.padding),
+            ceil: self.ceil,
+        }
+    }
+}
+
+/// The maximum of each window over time, height and width. The gradient goes to the first maximum of a window; a window
+/// with a value that is not finite gives one that is not a number.
 ///
 /// # Shapes
 /// `x` (n, c, t, h, w) → (n, c, t', h', w'), see [`Pool::output`].
 ///
 /// # Errors
-/// If the windows do not fit the input.
+/// If the windows do not fit the input, or have more than 256 elements.
 pub fn max_pool3d(x: &Tensor, pool: &Pool<3>) -> Result<Tensor> {
-    let (n, c, t, h, w) = x.dims5()?;
-    let input = [t, h, w];
-    let output = pool.output(input)?;
+    let (_, _, t, h, w) = x.dims5()?;
+    pool.output([t, h, w])?;
     if !on_cpu_kernel(x) {
         return portable::max_pool3d(x, pool);
     }
-    let windows = Windows { input, kernel: pool.kernel, stride: pool.stride, low: pool.padding, output };
-    max_pool(x, windows, n * c, (n, c, output[0], output[1], output[2]).into())
+    to_channels_first(&channels_last::max_pool3d(&from_channels_first(x)?, pool)?)
 }
 
-/// The maximum of each window over height and width. The gradient goes to the first maximum of a window.
+/// The maximum of each window over height and width; see [`max_pool3d`].
 ///
 /// # Shapes
 /// `x` (n, c, h, w) → (n, c, h', w'), see [`Pool::output`].
 ///
 /// # Errors
-/// If the windows do not fit the input.
+/// If the windows do not fit the input, or have more than 256 elements.
 pub fn max_pool2d(x: &Tensor, pool: &Pool<2>) -> Result<Tensor> {
-    let (n, c, h, w) = x.dims4()?;
-    let output = pool.output([h, w])?;
+    let (_, _, h, w) = x.dims4()?;
+    pool.output([h, w])?;
     if !on_cpu_kernel(x) {
         return portable::max_pool2d(x, pool);
     }
-    let with_time = |first: usize, [h, w]: [usize; 2]| [first, h, w];
-    let windows = Windows {
-        input: [1, h, w],
-        kernel: with_time(1, pool.kernel),
-        stride: with_time(1, pool.stride),
-        low: with_time(0, pool.padding),
-        output: with_time(1, output),
-    };
-    max_pool(x, windows, n * c, (n, c, output[0], output[1]).into())
+    to_channels_first(&channels_last::max_pool2d(&from_channels_first(x)?, pool)?)
 }
 
-fn max_pool(x: &Tensor, windows: Windows, planes: usize, shape: Shape) -> Result<Tensor> {
-    if planes == 0 {
-        return Err(OpError::argument("max_pool", "x", "must not be empty"));
+/// Max pooling in channels-last order.
+pub(crate) struct MaxPool {
+    pooling: Pooling,
+    shape: Shape,
+    /// Where in its window each maximum is.
+    places: OnceLock<Vec<u8>>,
+}
+
+impl MaxPool {
+    pub(crate) fn new(pooling: Pooling, shape: Shape) -> Self {
+        Self { pooling, shape, places: OnceLock::new() }
     }
-    // Places within a plane are kept in 32 bits.
-    if windows.input.iter().product::<usize>() > u32::MAX as usize {
-        return Err(OpError::argument("max_pool", "x", "has more than 2^32 elements in a channel"));
+}
+
+impl Kernel<1> for MaxPool {
+    const NAME: &'static str = "max-pool";
+
+    fn shape(&self) -> Shape {
+        self.shape.clone()
     }
-    Ok(Op(MaxPool::new(windows, planes, shape)).apply([x])?)
+
+    fn run<T: Scalar>(&self, [x]: [&[T]; 1]) -> Vec<T> {
+        let mut y = vec![T::zero(); self.pooling.outputs()];
+        let mut places = vec![0; y.len()];
+        let after = After {
+            places: places.as_mut_ptr(),
+            ..After::raw(self.pooling.channels, self.pooling.output, &mut y)
+        };
+        self.pooling.forward(x, &after);
+        // The operation runs once; a second run would find the same places.
+        let _ = self.places.set(places);
+        y
+    }
+
+    fn backward(
+        &self,
+        inputs: [&Tensor; 1],
+        result: &Tensor,
+        gradient: &Tensor,
+    ) -> CandleResult<[Option<Tensor>; 1]> {
+        gradients(self, inputs, result, gradient)
+    }
+
+    fn gradients<T: Scalar>(
+        &self,
+        [x]: [&[T]; 1],
+        [result, dy]: [&[T]; 2],
+        _: [bool; 1],
+    ) -> CandleResult<[Option<Vec<T>>; 1]> {
+        let Some(places) = self.places.get() else {
+            return Err(Error::BackwardNotSupported { op: "max-pool before its forward pass" });
+        };
+        let mut dx = vec![T::zero(); x.len()];
+        self.pooling.backward(dy, places, (Activation::None, result), &mut dx);
+        Ok([Some(dx)])
+    }
 }

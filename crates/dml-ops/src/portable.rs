@@ -5,7 +5,7 @@
 
 use candle_core::{Device, Tensor};
 
-use crate::{Conv2d, Conv3d, Lrn, Pool, Result};
+use crate::{Activation, Conv2d, Conv3d, Lrn, Pool, Result};
 
 /// See [`crate::conv3d`]: a sum over the kernel's taps of matrix products.
 ///
@@ -51,7 +51,7 @@ pub fn conv2d(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, options: &Conv2d) -
     let x = x.pad_with_zeros(2, p.top, p.bottom)?.pad_with_zeros(3, p.left, p.right)?;
     let [rows, columns] = options.stride;
     if options.groups == 1 {
-        let options = Conv3d { stride: [1, rows, columns], padding: [0; 3] };
+        let options = Conv3d { stride: [1, rows, columns], ..Conv3d::default() };
         return Ok(conv3d(&x.unsqueeze(2)?, &w.unsqueeze(2)?, bias, &options)?.squeeze(2)?);
     }
     let (n, c, height, width) = x.dims4()?;
@@ -129,6 +129,21 @@ pub fn linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
 pub fn relu(x: &Tensor) -> Result<Tensor> {
     // candle's own relu makes a NaN a zero, and so hides a run that has diverged.
     Ok(x.le(0.0)?.where_cond(&x.zeros_like()?, x)?)
+}
+
+/// The activation of a layer.
+///
+/// # Shapes
+/// Any → the same.
+///
+/// # Errors
+/// If candle refuses the tensor.
+pub fn activate(x: &Tensor, activation: Activation) -> Result<Tensor> {
+    match activation {
+        Activation::None => Ok(x.clone()),
+        Activation::Relu => relu(x),
+        Activation::Relu6 => Ok(x.ge(6.0)?.where_cond(&x.zeros_like()?.affine(1.0, 6.0)?, &relu(x)?)?),
+    }
 }
 
 /// `count` elements along an axis, `stride` apart.

@@ -1,127 +1,158 @@
-//! Convolution as products of weights and columns, tile by tile: the columns of a whole layer would take 27 times its
-//! input.
+//! Convolution of channels-last images, with bias, activation and max pooling, and its gradients.
 
-use candle_core::{Result, Shape, Tensor};
+use std::sync::OnceLock;
+
+use candle_core::{Error, Result, Shape, Tensor};
+
+use super::after::{After, Windows};
+use super::geometry::Geometry;
+use super::pool::{Pooling, before_activation, column_sums};
+use super::scratch::Scratch;
+use super::winograd::{self, Time};
+use super::{Kernel, Scalar, direct, gradients};
+use super::{Op, sum};
+use crate::{Activation, Algorithm};
 use rayon::prelude::*;
 
-use super::geometry::{Geometry, part, parts};
-use super::{Kernel, Matrix, MatrixMut, Op, Scalar, gemm, sum};
-
-/// Parts that the weight gradient of a layer is split into, at least.
-const WEIGHT_PARTS: usize = 8;
-
-fn forward<T: Scalar>(g: &Geometry, x: &[T], w: &[T], bias: Option<&[T]>) -> Vec<T> {
-    let positions = g.out_positions();
-    let (rows, tile) = g.rows();
-    let tiles = rows.div_ceil(tile);
-    let sample = g.c_in * g.in_positions();
-    let mut y = vec![T::zero(); g.batch * g.c_out * positions];
-    let result = MatrixMut::new(&mut y);
-    (0..g.batch * tiles).into_par_iter().for_each(|task| {
-        let (n, rows) = (task / tiles, part(task % tiles, tile, rows));
-        let x = &x[n * sample..(n + 1) * sample];
-        let (first, count) = (rows.start * g.output[2], rows.len() * g.output[2]);
-        let start = n * g.c_out * positions + first;
-        for (o, &bias) in bias.unwrap_or_default().iter().enumerate() {
-            // SAFETY: these positions of this sample are this task's alone.
-            unsafe { result.slice(start + o * positions, count) }.fill(bias);
-        }
-        T::with_scratch(g.tile(), |scratch| {
-            for c in parts(g.c_in, g.channels()) {
-                let shape = [g.c_out, count, c.len() * g.taps()];
-                let weights = Matrix::rows(w, c.start * g.taps(), g.depth());
-                let accumulate = bias.is_some() || c.start > 0;
-                let columns = g.columns(x, c, rows.clone(), scratch);
-                // SAFETY: as above.
-                unsafe { gemm(shape, result, (start, positions), accumulate, weights, columns) };
-            }
-        });
-    });
-    y
-}
-
-fn data_gradient<T: Scalar>(g: &Geometry, w: &[T], dy: &[T]) -> Vec<T> {
-    let positions = g.out_positions();
-    let (rows, tile) = g.rows();
-    let chunks = g.c_in.div_ceil(g.channels());
-    let mut dx = vec![T::zero(); g.batch * g.c_in * g.in_positions()];
-    let result = MatrixMut::new(&mut dx);
-    (0..g.batch * chunks).into_par_iter().for_each(|task| {
-        let (n, c) = (task / chunks, part(task % chunks, g.channels(), g.c_in));
-        let start = (n * g.c_in + c.start) * g.in_positions();
-        let weights = Matrix::rows(w, c.start * g.taps(), g.depth()).t();
-        if g.is_pointwise() {
-            let dy = Matrix::rows(dy, n * g.c_out * positions, positions);
-            let shape = [c.len(), positions, g.c_out];
-            // SAFETY: these channels of this sample are this task's alone.
-            return unsafe { gemm(shape, result, (start, positions), false, weights, dy) };
-        }
-        // SAFETY: as above.
-        let dx = unsafe { result.slice(start, c.len() * g.in_positions()) };
-        T::with_scratch(g.tile(), |scratch| {
-            for rows in parts(rows, tile) {
-                let (first, count) = (rows.start * g.output[2], rows.len() * g.output[2]);
-                let dy = Matrix::rows(dy, n * g.c_out * positions + first, positions);
-                let shape = [c.len() * g.taps(), count, g.c_out];
-                let columns = MatrixMut::new(scratch);
-                // SAFETY: the scratch memory is this thread's alone.
-                unsafe { gemm(shape, columns, (0, count), false, weights, dy) };
-                g.add_columns(scratch, c.len(), rows, dx);
-            }
-        });
-    });
-    dx
-}
-
-/// Each part sums over a group of samples for some input channels; the groups are added up in their order.
-fn weight_gradient<T: Scalar>(g: &Geometry, x: &[T], dy: &[T]) -> Vec<T> {
-    let positions = g.out_positions();
-    let (rows, tile) = g.rows();
-    let sample = g.c_in * g.in_positions();
-    let size = g.c_out * g.depth();
-    let chunks = g.c_in.div_ceil(g.channels());
-    let groups = WEIGHT_PARTS.div_ceil(chunks).min(g.batch);
-    let group = g.batch.div_ceil(groups);
-    let mut partial = vec![T::zero(); groups * size];
-    let result = MatrixMut::new(&mut partial);
-    (0..groups * chunks).into_par_iter().for_each(|task| {
-        let (index, c) = (task / chunks, part(task % chunks, g.channels(), g.c_in));
-        let start = index * size + c.start * g.taps();
-        T::with_scratch(g.tile(), |scratch| {
-            for n in part(index, group, g.batch) {
-                let x = &x[n * sample..(n + 1) * sample];
-                for rows in parts(rows, tile) {
-                    let (first, count) = (rows.start * g.output[2], rows.len() * g.output[2]);
-                    let dy = Matrix::rows(dy, n * g.c_out * positions + first, positions);
-                    let shape = [g.c_out, c.len() * g.taps(), count];
-                    let columns = g.columns(x, c.clone(), rows, scratch).t();
-                    // SAFETY: these channels of this partial sum are this task's alone.
-                    unsafe { gemm(shape, result, (start, g.depth()), true, dy, columns) };
-                }
-            }
-        });
-    });
-    let (total, others) = partial.split_at_mut(size);
-    for other in others.chunks_exact(size) {
-        for (total, &other) in total.iter_mut().zip(other) {
-            *total += other;
-        }
-    }
-    partial.truncate(size);
-    partial
-}
-
-/// A convolution; the inputs are x, the weights and, where there are three, the bias.
+/// The inputs are x (n, t, h, w, c), the weights (o, c, kt, kh, kw) and, as a third, the bias (o).
 pub(crate) struct Conv {
     pub(crate) geometry: Geometry,
+    pub(crate) activation: Activation,
+    /// Windows of a max pooling that follows: they do not overlap, and the first starts at the first output.
+    pub(crate) windows: Option<Windows>,
+    pub(crate) algorithm: Algorithm,
     pub(crate) shape: Shape,
+    /// Where in its window each maximum is.
+    pub(crate) places: OnceLock<Vec<u8>>,
+}
+
+/// What is wanted of the convolution; each may be faster by another algorithm.
+#[derive(Clone, Copy)]
+enum Direction {
+    Forward,
+    Data,
+    Weights,
 }
 
 impl Conv {
-    fn gradients(&self, x: &Tensor, w: &Tensor, gradient: &Tensor) -> Result<[Option<Tensor>; 2]> {
-        let dx = || Op(DataGradient(self.geometry, x.shape().clone())).apply2_detached([w, gradient]);
-        let dw = || Op(WeightGradient(self.geometry, w.shape().clone())).apply2_detached([x, gradient]);
-        Ok([x.track_op().then(dx).transpose()?, w.track_op().then(dw).transpose()?])
+    fn pooling(&self, windows: Windows) -> Pooling {
+        Pooling {
+            batch: self.geometry.batch,
+            channels: self.geometry.c_out,
+            input: self.geometry.output,
+            kernel: windows.size,
+            stride: windows.size,
+            low: [0; 3],
+            output: windows.count,
+        }
+    }
+
+    /// The cheapest way by [`winograd::cost`] and [`direct::cost`], or the one that was asked for.
+    fn time(&self, direction: Direction) -> Option<Time> {
+        let g = match direction {
+            Direction::Data => self.geometry.transposed(),
+            _ => self.geometry,
+        };
+        if !winograd::serves(&self.geometry, Time::Whole) {
+            return None;
+        }
+        let times = [Time::Whole, Time::Two, Time::Four];
+        let times = times.into_iter().filter(|&time| winograd::serves(&self.geometry, time));
+        match self.algorithm {
+            Algorithm::Direct => None,
+            Algorithm::Winograd(tile) => {
+                let asked = if tile >= 4 {
+                    Time::Four
+                } else if tile >= 2 {
+                    Time::Two
+                } else {
+                    Time::Whole
+                };
+                Some(if winograd::serves(&self.geometry, asked) { asked } else { Time::Whole })
+            }
+            Algorithm::Auto => {
+                let cheapest = times
+                    .map(|time| (winograd::cost(&g, time), Some(time)))
+                    .chain([(direct::cost(&g), None)])
+                    .min_by(|a, b| a.0.total_cmp(&b.0));
+                cheapest.and_then(|(_, time)| time)
+            }
+        }
+    }
+
+    fn forward<T: Scalar>(&self, x: &[T], w: &[T], bias: Option<&[T]>) -> Vec<T> {
+        let g = &self.geometry;
+        let mut y = vec![T::zero(); self.shape.elem_count()];
+        let mut places = vec![0; if self.windows.is_some() { y.len() } else { 0 }];
+        let after = After {
+            channels: g.c_out,
+            output: g.output,
+            bias: bias.map_or(std::ptr::null(), <[T]>::as_ptr),
+            activation: self.activation,
+            windows: self.windows,
+            y: y.as_mut_ptr(),
+            places: if places.is_empty() { std::ptr::null_mut() } else { places.as_mut_ptr() },
+        };
+        match (self.time(Direction::Forward), self.windows) {
+            (Some(time), Some(windows)) if !windows.fit(winograd::tile(g, time)) => {
+                let mut z = Scratch::<T>::new(g.batch * g.out_positions() * g.c_out);
+                winograd::forward(g, time, x, w, &After::raw(g.c_out, g.output, &mut z));
+                self.pooling(windows).forward(&z, &after);
+            }
+            (Some(time), _) => winograd::forward(g, time, x, w, &after),
+            (None, Some(windows)) => direct::forward_pooled(g, x, w, &self.pooling(windows), &after),
+            (None, None) => direct::forward(g, x, w, &after),
+        }
+        if self.windows.is_some() {
+            // The operation runs once; a second run would find the same places.
+            let _ = self.places.set(places);
+        }
+        y
+    }
+
+    fn backward<T: Scalar>(
+        &self,
+        x: &[T],
+        w: &[T],
+        [result, dy]: [&[T]; 2],
+        [want_x, want_w, want_bias]: [bool; 3],
+    ) -> Result<[Option<Vec<T>>; 3]> {
+        let g = &self.geometry;
+        let before: Scratch<T>;
+        let dz = match (self.windows, self.activation) {
+            (None, Activation::None) => dy,
+            (None, activation) => {
+                before = before_activation(activation, result, dy);
+                &before
+            }
+            (Some(windows), activation) => {
+                let Some(places) = self.places.get() else {
+                    return Err(Error::BackwardNotSupported { op: "conv before its forward pass" });
+                };
+                let mut dz = Scratch::new(g.batch * g.out_positions() * g.c_out);
+                self.pooling(windows).backward(dy, places, (activation, result), &mut dz);
+                before = dz;
+                &before
+            }
+        };
+        let dx = want_x.then(|| {
+            let mut dx = vec![T::zero(); x.len()];
+            let after = After::raw(g.c_in, g.input, &mut dx);
+            match self.time(Direction::Data) {
+                Some(time) => winograd::data_gradient(g, time, w, dz, &after),
+                None => direct::data_gradient(g, w, dz, &after),
+            }
+            dx
+        });
+        let dw = want_w.then(|| {
+            let mut dw = vec![T::zero(); w.len()];
+            match self.time(Direction::Weights) {
+                Some(time) => winograd::weight_gradient(g, time, x, dz, &mut dw),
+                None => direct::weight_gradient(g, x, dz, &mut dw),
+            }
+            dw
+        });
+        Ok([dx, dw, want_bias.then(|| column_sums(dz, g.c_out))])
     }
 }
 
@@ -133,11 +164,26 @@ impl Kernel<2> for Conv {
     }
 
     fn run<T: Scalar>(&self, [x, w]: [&[T]; 2]) -> Vec<T> {
-        forward(&self.geometry, x, w, None)
+        self.forward(x, w, None)
     }
 
-    fn backward(&self, [x, w]: [&Tensor; 2], _: &Tensor, gradient: &Tensor) -> Result<[Option<Tensor>; 2]> {
-        self.gradients(x, w, &gradient.contiguous()?)
+    fn backward(
+        &self,
+        inputs: [&Tensor; 2],
+        result: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<[Option<Tensor>; 2]> {
+        gradients(self, inputs, result, gradient)
+    }
+
+    fn gradients<T: Scalar>(
+        &self,
+        [x, w]: [&[T]; 2],
+        values: [&[T]; 2],
+        [want_x, want_w]: [bool; 2],
+    ) -> Result<[Option<Vec<T>>; 2]> {
+        let [dx, dw, _] = Conv::backward(self, x, w, values, [want_x, want_w, false])?;
+        Ok([dx, dw])
     }
 }
 
@@ -149,46 +195,25 @@ impl Kernel<3> for Conv {
     }
 
     fn run<T: Scalar>(&self, [x, w, bias]: [&[T]; 3]) -> Vec<T> {
-        forward(&self.geometry, x, w, Some(bias))
+        self.forward(x, w, Some(bias))
     }
 
     fn backward(
         &self,
-        [x, w, bias]: [&Tensor; 3],
-        _: &Tensor,
+        inputs: [&Tensor; 3],
+        result: &Tensor,
         gradient: &Tensor,
     ) -> Result<[Option<Tensor>; 3]> {
-        let gradient = gradient.contiguous()?;
-        let [dx, dw] = self.gradients(x, w, &gradient)?;
-        Ok([dx, dw, BiasGradient::of(&self.geometry, bias, &gradient)?])
-    }
-}
-
-struct DataGradient(Geometry, Shape);
-
-impl Kernel<2> for DataGradient {
-    const NAME: &'static str = "conv-data-gradient";
-
-    fn shape(&self) -> Shape {
-        self.1.clone()
+        gradients(self, inputs, result, gradient)
     }
 
-    fn run<T: Scalar>(&self, [w, gradient]: [&[T]; 2]) -> Vec<T> {
-        data_gradient(&self.0, w, gradient)
-    }
-}
-
-struct WeightGradient(Geometry, Shape);
-
-impl Kernel<2> for WeightGradient {
-    const NAME: &'static str = "conv-weight-gradient";
-
-    fn shape(&self) -> Shape {
-        self.1.clone()
-    }
-
-    fn run<T: Scalar>(&self, [x, gradient]: [&[T]; 2]) -> Vec<T> {
-        weight_gradient(&self.0, x, gradient)
+    fn gradients<T: Scalar>(
+        &self,
+        [x, w, _]: [&[T]; 3],
+        values: [&[T]; 2],
+        wanted: [bool; 3],
+    ) -> Result<[Option<Vec<T>>; 3]> {
+        Conv::backward(self, x, w, values, wanted)
     }
 }
 

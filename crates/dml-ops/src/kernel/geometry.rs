@@ -39,6 +39,15 @@ impl Geometry {
         self.output.iter().product()
     }
 
+    /// The convolution that a data gradient is, of stride 1: from outputs to inputs.
+    pub(crate) fn transposed(&self) -> Self {
+        let mut low = [0; 3];
+        for (axis, low) in low.iter_mut().enumerate() {
+            *low = self.kernel[axis] - 1 - self.low[axis];
+        }
+        Self { c_in: self.c_out, c_out: self.c_in, input: self.output, output: self.input, low, ..*self }
+    }
+
     /// Rows of output positions of a sample, and how many of them make a tile.
     pub(crate) fn rows(&self) -> (usize, usize) {
         (self.output[0] * self.output[1], (TILE_POSITIONS / self.output[2]).max(1))

@@ -1,19 +1,19 @@
-//! Max pooling over (time, height, width), with the places of the maxima kept for the gradient.
+//! Max pooling of channels-last images over (time, height, width), with the places of the maxima kept for the gradient.
 
-use std::ops::Range;
-use std::sync::OnceLock;
-
-use candle_core::{Error, Result, Shape, Tensor};
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::{Kernel, Op, Scalar};
-
-/// Elements of the planes that one task pools, at least.
-const ELEMENTS: usize = 1 << 14;
+use super::after::{After, Best, gate};
+use super::scratch::Scratch;
+use super::simd::{Lane, Real};
+use super::{MatrixMut, Scalar};
+use crate::Activation;
 
 /// The sizes of a pooling; in two dimensions the time has one step.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Windows {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pooling {
+    pub(crate) batch: usize,
+    pub(crate) channels: usize,
     pub(crate) input: [usize; 3],
     pub(crate) kernel: [usize; 3],
     pub(crate) stride: [usize; 3],
@@ -21,148 +21,282 @@ pub(crate) struct Windows {
     pub(crate) output: [usize; 3],
 }
 
-impl Windows {
-    fn inputs(&self) -> usize {
-        self.input.iter().product()
+impl Pooling {
+    pub(crate) fn inputs(&self) -> usize {
+        self.batch * self.channels * self.input.iter().product::<usize>()
     }
 
-    fn outputs(&self) -> usize {
-        self.output.iter().product()
+    pub(crate) fn outputs(&self) -> usize {
+        self.batch * self.channels * self.output.iter().product::<usize>()
     }
 
-    fn planes_per_task(&self) -> usize {
-        (ELEMENTS / self.inputs()).max(1)
+    /// Rows of windows.
+    pub(crate) fn rows(&self) -> usize {
+        self.batch * self.output[0] * self.output[1]
     }
 
-    /// The inputs along an axis that a window covers.
-    fn range(&self, axis: usize, index: usize) -> Range<usize> {
+    /// The inputs along an axis that a window covers, and how many of its elements come before them.
+    fn range(&self, axis: usize, index: usize) -> (std::ops::Range<usize>, usize) {
         let start = index * self.stride[axis];
         let end = (start + self.kernel[axis]).saturating_sub(self.low[axis]).min(self.input[axis]);
-        start.saturating_sub(self.low[axis])..end
+        (start.saturating_sub(self.low[axis])..end, self.low[axis].saturating_sub(start))
     }
 
-    /// Pools one plane. The rows of the windows are reduced first, over the full width, where the loop vectorises;
-    /// `best` and `place` are memory for a row of maxima and their places.
-    fn plane<T: Scalar>(&self, x: &[T], y: &mut [T], places: &mut [u32], best: &mut [T], place: &mut [u32]) {
-        let [_, height, width] = self.input;
-        let rows = y.chunks_exact_mut(self.output[2]).zip(places.chunks_exact_mut(self.output[2]));
-        for (row, (y, places)) in rows.enumerate() {
-            let (times, lines) = (self.range(0, row / self.output[1]), self.range(1, row % self.output[1]));
-            let mut first = true;
-            for from in times.flat_map(|t| lines.clone().map(move |h| (t * height + h) * width)) {
-                let x = &x[from..from + width];
-                let indices = from as u32..;
-                if first {
-                    best.copy_from_slice(x);
-                    place.iter_mut().zip(indices).for_each(|(place, index)| *place = index);
-                    first = false;
-                    continue;
-                }
-                for (((best, place), &x), index) in best.iter_mut().zip(place.iter_mut()).zip(x).zip(indices)
-                {
-                    let better = wins(x, *best);
-                    *best = if better { x } else { *best };
-                    *place = if better { index } else { *place };
-                }
-            }
-            for (w, (y, to)) in y.iter_mut().zip(places).enumerate() {
-                let columns = self.range(2, w);
-                let (mut value, mut index) = (best[columns.start], place[columns.start]);
-                for (&x, &i) in best[columns.clone()].iter().zip(&place[columns]).skip(1) {
-                    // Of equal maxima the first in the order of (time, height, width) counts.
-                    if wins(x, value) || (x == value && i < index) {
-                        (value, index) = (x, i);
+    /// The rows of inputs that a row of windows sees: which rows of the image, in the order of its windows, and the
+    /// place in a window of the first element of each.
+    pub(crate) fn lines(&self, row: usize) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let (n, a, b) = (
+            row / (self.output[0] * self.output[1]),
+            row / self.output[1] % self.output[0],
+            row % self.output[1],
+        );
+        let ((times, before_t), (lines, before_h)) = (self.range(0, a), self.range(1, b));
+        let Self { input: [all, height, _], kernel: [_, kh, kw], .. } = *self;
+        times.clone().flat_map(move |t| {
+            let lines = lines.clone();
+            let start = lines.start;
+            let f = t - times.start + before_t;
+            lines.map(move |h| ((n * all + t) * height + h, (f * kh + h - start + before_h) * kw))
+        })
+    }
+
+    /// Whether every input belongs to exactly one window.
+    fn is_partition(&self) -> bool {
+        (0..3).all(|axis| {
+            self.kernel[axis] == self.stride[axis]
+                && self.low[axis] == 0
+                && self.output[axis] * self.stride[axis] >= self.input[axis]
+        })
+    }
+
+    /// The pooled image, into `after.y` and `after.places`, with bias and activation.
+    pub(crate) fn forward<T: Scalar>(&self, x: &[T], after: &After<T>) {
+        let width = self.input[2] * self.channels;
+        (0..self.rows()).into_par_iter().for_each(|row| {
+            let lines: Vec<_> =
+                self.lines(row).map(|(line, place)| (x[line * width..].as_ptr(), place)).collect();
+            // SAFETY: the lines are the image's; this row of the result is this task's alone.
+            unsafe { self.row(row, &lines, after) };
+        });
+    }
+
+    /// One row of windows, from the first value of each row of inputs and its place.
+    ///
+    /// # Safety
+    /// The rows of inputs can be read; the row of results is the caller's alone.
+    pub(crate) unsafe fn row<T: Real>(&self, row: usize, lines: &[(*const T, usize)], after: &After<T>) {
+        Arch::new().dispatch(Row { pooling: self, row, lines, after });
+    }
+
+    /// The gradient of the inputs, written whole. `result` is what the forward pass gave; its gradient passes the
+    /// activation first.
+    pub(crate) fn backward<T: Scalar>(
+        &self,
+        dy: &[T],
+        places: &[u8],
+        (activation, result): (Activation, &[T]),
+        dx: &mut [T],
+    ) {
+        let partition = self.is_partition();
+        if !partition {
+            dx.par_chunks_mut(1 << 16).for_each(|dx| dx.fill(T::zero()));
+        }
+        let dx = MatrixMut::new(dx);
+        let task = |row| {
+            Arch::new().dispatch(RowGradient {
+                pooling: self,
+                row,
+                add: !partition,
+                activation,
+                dy: dy.as_ptr(),
+                result: result.as_ptr(),
+                places: places.as_ptr(),
+                dx: dx.start(),
+            });
+        };
+        let apart = (0..2).all(|axis| self.kernel[axis] <= self.stride[axis]);
+        if apart {
+            (0..self.rows()).into_par_iter().for_each(task);
+        } else {
+            // Rows of windows overlap: each sample is one task.
+            let rows = self.output[0] * self.output[1];
+            (0..self.batch).into_par_iter().for_each(|n| (n * rows..(n + 1) * rows).for_each(task));
+        }
+    }
+}
+
+struct Row<'a, T> {
+    pooling: &'a Pooling,
+    row: usize,
+    lines: &'a [(*const T, usize)],
+    after: &'a After<T>,
+}
+
+impl<T: Real> WithSimd for Row<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, s: S) {
+        let Self { pooling, row, lines, after } = self;
+        let (channels, lanes) = (pooling.channels, T::lanes::<S>());
+        let infinity = Lane::splat(s, T::of(f64::NEG_INFINITY));
+        for column in 0..pooling.output[2] {
+            let (columns, before) = pooling.range(2, column);
+            let to = (row * pooling.output[2] + column) * channels;
+            let mut channel = 0;
+            while channel < channels {
+                let left = channels - channel;
+                let mut best = Best::lowest(s, infinity);
+                for &(line, place) in lines {
+                    for j in columns.clone() {
+                        // SAFETY: the caller's promise.
+                        let x = unsafe { Lane::load_up_to(s, line.add(j * channels + channel), left) };
+                        best.see(s, x, place + j - columns.start + before);
                     }
                 }
-                (*y, *to) = (value, index);
+                // SAFETY: the caller's promise.
+                unsafe {
+                    let x = after.finish(s, best.value(), channel, left);
+                    x.store_up_to(after.y.add(to + channel), left);
+                    if !after.places.is_null() {
+                        best.store_places(after.places.add(to + channel), left);
+                    }
+                }
+                channel += lanes;
             }
         }
     }
 }
 
-/// A NaN wins over all numbers, so that it does not vanish silently.
-#[allow(clippy::eq_op)]
-fn wins<T: Scalar>(x: T, best: T) -> bool {
-    x > best || x != x
+struct RowGradient<'a, T> {
+    pooling: &'a Pooling,
+    row: usize,
+    /// To what is there; else it is replaced.
+    add: bool,
+    activation: Activation,
+    dy: *const T,
+    result: *const T,
+    places: *const u8,
+    dx: *mut T,
 }
 
-/// Max pooling of the last axes of `planes` planes.
-pub(crate) struct MaxPool {
-    windows: Windows,
-    planes: usize,
-    shape: Shape,
-    /// Where in its plane the maximum of each window is.
-    places: OnceLock<Vec<u32>>,
-}
+impl<T: Real> WithSimd for RowGradient<'_, T> {
+    type Output = ();
 
-impl MaxPool {
-    pub(crate) fn new(windows: Windows, planes: usize, shape: Shape) -> Self {
-        Self { windows, planes, shape, places: OnceLock::new() }
-    }
-}
-
-impl Kernel<1> for MaxPool {
-    const NAME: &'static str = "max-pool";
-
-    fn shape(&self) -> Shape {
-        self.shape.clone()
-    }
-
-    fn run<T: Scalar>(&self, [x]: [&[T]; 1]) -> Vec<T> {
-        let windows = &self.windows;
-        let (inputs, outputs, width) = (windows.inputs(), windows.outputs(), windows.input[2]);
-        let planes = windows.planes_per_task();
-        let mut y = vec![T::zero(); self.planes * outputs];
-        let mut places = vec![0; self.planes * outputs];
-        let results = y.par_chunks_mut(planes * outputs).zip(places.par_chunks_mut(planes * outputs));
-        results.zip(x.par_chunks(planes * inputs)).for_each(|((y, places), x)| {
-            let (mut best, mut place) = (vec![T::zero(); width], vec![0; width]);
-            let results = y.chunks_exact_mut(outputs).zip(places.chunks_exact_mut(outputs));
-            for ((y, places), x) in results.zip(x.chunks_exact(inputs)) {
-                windows.plane(x, y, places, &mut best, &mut place);
-            }
-        });
-        // The operation runs once; a second run would find the same places.
-        let _ = self.places.set(places);
-        y
-    }
-
-    fn backward(&self, [x]: [&Tensor; 1], _: &Tensor, gradient: &Tensor) -> Result<[Option<Tensor>; 1]> {
-        let Some(places) = self.places.get() else {
-            return Err(Error::BackwardNotSupported { op: "max-pool before its forward pass" });
-        };
-        let dx = Gradient { windows: self.windows, shape: x.shape().clone(), places };
-        Ok([Some(Op(dx).apply_detached([gradient])?)])
-    }
-}
-
-/// Hands the gradient of each window to the place of its maximum.
-struct Gradient<'a> {
-    windows: Windows,
-    shape: Shape,
-    places: &'a [u32],
-}
-
-impl Kernel<1> for Gradient<'_> {
-    const NAME: &'static str = "max-pool-gradient";
-
-    fn shape(&self) -> Shape {
-        self.shape.clone()
-    }
-
-    fn run<T: Scalar>(&self, [dy]: [&[T]; 1]) -> Vec<T> {
-        let (inputs, outputs) = (self.windows.inputs(), self.windows.outputs());
-        let planes = self.windows.planes_per_task();
-        let mut dx = vec![T::zero(); self.shape.elem_count()];
-        let sources = dy.par_chunks(planes * outputs).zip(self.places.par_chunks(planes * outputs));
-        dx.par_chunks_mut(planes * inputs).zip(sources).for_each(|(dx, (dy, places))| {
-            let sources = dy.chunks_exact(outputs).zip(places.chunks_exact(outputs));
-            for (dx, (dy, places)) in dx.chunks_exact_mut(inputs).zip(sources) {
-                for (&dy, &place) in dy.iter().zip(places) {
-                    dx[place as usize] += dy;
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, s: S) {
+        let Self { pooling, row, add, activation, dy, result, places, dx } = self;
+        let (channels, lanes) = (pooling.channels, T::lanes::<S>());
+        let width = pooling.input[2] * channels;
+        let zero = Lane::zero(s);
+        for column in 0..pooling.output[2] {
+            let (columns, before) = pooling.range(2, column);
+            let from = (row * pooling.output[2] + column) * channels;
+            let mut channel = 0;
+            while channel < channels {
+                let left = channels - channel;
+                // SAFETY: results and gradients have a value for each window and channel; the inputs of these windows
+                // are this task's alone.
+                unsafe {
+                    let mut of_lane = [T::default(); 64];
+                    for (lane, place) in of_lane[..lanes.min(left)].iter_mut().enumerate() {
+                        *place = T::of(f64::from(*places.add(from + channel + lane)));
+                    }
+                    let chosen = Lane::load(s, of_lane.as_ptr());
+                    let dy = Lane::load_up_to(s, dy.add(from + channel), left);
+                    let dy = match activation {
+                        Activation::None => dy,
+                        _ => gate(s, activation, Lane::load_up_to(s, result.add(from + channel), left), dy),
+                    };
+                    for (line, place) in pooling.lines(row) {
+                        for j in columns.clone() {
+                            let here = Lane::splat(s, T::of((place + j - columns.start + before) as f64));
+                            let x = chosen.if_equal(here, dy, zero);
+                            let to = dx.add(line * width + j * channels + channel);
+                            let x = if add { x + Lane::load_up_to(s, to, left) } else { x };
+                            x.store_up_to(to, left);
+                        }
+                    }
                 }
+                channel += lanes;
             }
-        });
-        dx
+        }
+    }
+}
+
+/// The gradient before an activation, from that after it and the result.
+pub(crate) fn before_activation<T: Scalar>(activation: Activation, result: &[T], dy: &[T]) -> Scratch<T> {
+    const ELEMENTS: usize = 1 << 14;
+    let mut dz = Scratch::new(dy.len());
+    let sources = dy.par_chunks(ELEMENTS).zip(result.par_chunks(ELEMENTS));
+    dz.par_chunks_mut(ELEMENTS).zip(sources).for_each(|(dz, (dy, result))| {
+        Arch::new().dispatch(Gate { activation, dy, result, dz });
+    });
+    dz
+}
+
+struct Gate<'a, T> {
+    activation: Activation,
+    dy: &'a [T],
+    result: &'a [T],
+    dz: &'a mut [T],
+}
+
+impl<T: Real> WithSimd for Gate<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, s: S) {
+        let Self { activation, dy, result, dz } = self;
+        let len = dz.len();
+        for at in (0..len).step_by(T::lanes::<S>()) {
+            // SAFETY: the three slices are equally long.
+            unsafe {
+                let dy = Lane::load_up_to(s, dy.as_ptr().add(at), len - at);
+                let result = Lane::load_up_to(s, result.as_ptr().add(at), len - at);
+                gate(s, activation, result, dy).store_up_to(dz.as_mut_ptr().add(at), len - at);
+            }
+        }
+    }
+}
+
+/// The sum of each column of a matrix.
+pub(crate) fn column_sums<T: Scalar>(x: &[T], columns: usize) -> Vec<T> {
+    /// Parts of the rows that are summed one by one, whatever the number of threads.
+    const PARTS: usize = 64;
+    let rows = x.len() / columns;
+    let part = rows.div_ceil(PARTS).max(1);
+    let sums: Vec<Vec<T>> = x
+        .par_chunks(part * columns)
+        .map(|x| {
+            let mut sums = vec![T::zero(); columns];
+            Arch::new().dispatch(Sums { x, sums: &mut sums });
+            sums
+        })
+        .collect();
+    let mut total = vec![T::zero(); columns];
+    for sums in sums {
+        for (total, x) in total.iter_mut().zip(sums) {
+            *total += x;
+        }
+    }
+    total
+}
+
+struct Sums<'a, T> {
+    x: &'a [T],
+    sums: &'a mut [T],
+}
+
+impl<T: Scalar> WithSimd for Sums<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for row in self.x.chunks_exact(self.sums.len()) {
+            for (sum, &x) in self.sums.iter_mut().zip(row) {
+                *sum += x;
+            }
+        }
     }
 }

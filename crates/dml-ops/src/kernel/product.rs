@@ -7,7 +7,9 @@
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::simd::Real;
+use super::after::activate;
+use super::simd::{Lane, Real};
+use crate::Activation;
 
 /// Registers side by side in a tile.
 const WIDTH: usize = 2;
@@ -27,8 +29,8 @@ pub(crate) enum Finish<T> {
     Store,
     /// It is added to what was there.
     Add,
-    /// The column's bias is added; with `relu` a negative value becomes 0.
-    Bias { bias: *const T, relu: bool },
+    /// It is added to what was there if `add`; then come the column's bias, if there is one, and the activation.
+    Layer { add: bool, bias: *const T, activation: Activation },
 }
 
 /// `c[i][j] = Σ over runs, Σ over l < len of a[run.a + i·a_row + l·a_step] · b[run.b + panel(j) + l·b_step]`.
@@ -137,25 +139,26 @@ impl<T: Real> Tile<'_, T> {
         let lanes = T::lanes::<S>();
         let last = self.wide - (N - 1) * lanes;
         let Product { runs, a, a_row, a_step, b_step, c, c_row, finish, .. } = *self.product;
-        let mut sums = [[T::splat(s, T::default()); N]; M];
+        let mut sums = [[Lane::zero(s); N]; M];
         for run in runs {
             // SAFETY: the promise of `Product::run`.
             unsafe {
                 let mut a = a.add(run.a + self.row * a_row);
                 let mut b = self.b.add(run.b);
                 for _ in 0..run.len {
-                    let mut columns = [T::splat(s, T::default()); N];
+                    let mut columns = [Lane::zero(s); N];
                     for j in 0..N {
+                        let from = b.add(j * lanes);
                         columns[j] = if PART && j + 1 == N {
-                            T::load_part(s, b.add(j * lanes), last)
+                            Lane::load_up_to(s, from, last)
                         } else {
-                            T::load::<S>(b.add(j * lanes))
+                            Lane::load(s, from)
                         };
                     }
                     for i in 0..M {
-                        let x = T::splat(s, *a.add(i * a_row));
+                        let x = Lane::splat(s, *a.add(i * a_row));
                         for j in 0..N {
-                            sums[i][j] = T::fma(s, x, columns[j], sums[i][j]);
+                            sums[i][j] = sums[i][j].plus_product(x, columns[j]);
                         }
                     }
                     a = a.wrapping_add(a_step);
@@ -169,22 +172,22 @@ impl<T: Real> Tile<'_, T> {
                 // SAFETY: the promise of `Product::run`.
                 unsafe {
                     let to = c.add((self.row + i) * c_row + self.column + j * lanes);
-                    let read = |from: *const T| {
-                        if part { T::load_part(s, from, last) } else { T::load::<S>(from) }
-                    };
+                    let count = if part { last } else { lanes };
                     let mut x = sums[i][j];
                     match finish {
                         Finish::Store => {}
-                        Finish::Add => x = T::add(s, x, read(to)),
-                        Finish::Bias { bias, relu } => {
-                            x = T::add(s, x, read(bias.add(self.column + j * lanes)));
-                            if relu {
-                                let zero = T::splat(s, T::default());
-                                x = T::if_greater(s, [zero, x], zero, x);
+                        Finish::Add => x = x + Lane::load_up_to(s, to, count),
+                        Finish::Layer { add, bias, activation } => {
+                            if add {
+                                x = x + Lane::load_up_to(s, to, count);
                             }
+                            if !bias.is_null() {
+                                x = x + Lane::load_up_to(s, bias.add(self.column + j * lanes), count);
+                            }
+                            x = activate(s, x, activation);
                         }
                     }
-                    if part { T::store_part(s, to, last, x) } else { T::store::<S>(to, x) }
+                    x.store_up_to(to, count);
                 }
             }
         }

@@ -82,6 +82,11 @@ impl<T> MatrixMut<T> {
         Self { data: data.as_mut_ptr(), len: data.len() }
     }
 
+    /// The first element.
+    pub(crate) fn start(&self) -> *mut T {
+        self.data
+    }
+
     /// The elements from `offset` on.
     ///
     /// # Safety

@@ -43,7 +43,8 @@ fn check(case: &Value, inputs: &[Tensor], function: impl Fn(&[Tensor]) -> Result
 fn conv3d_is_torchs() {
     for case in golden("conv3d") {
         let (x, w) = (sizes::<5>(&case["x"]), sizes::<5>(&case["w"]));
-        let options = Conv3d { stride: sizes(&case["stride"]), padding: sizes(&case["padding"]) };
+        let options =
+            Conv3d { stride: sizes(&case["stride"]), padding: sizes(&case["padding"]), ..Conv3d::default() };
         let inputs = [wave(&x, 0.7), wave(&w, 1.1), wave(&w[..1], 2.0)];
         check(&case, &inputs, |i| conv3d(&i[0], &i[1], Some(&i[2]), &options));
     }
@@ -56,7 +57,7 @@ fn conv2d_is_torchs() {
         let [top, bottom, left, right] = sizes(&case["padding"]);
         let padding = Padding2d { top, bottom, left, right };
         let groups = case["groups"].as_u64().unwrap() as usize;
-        let options = Conv2d { stride: sizes(&case["stride"]), padding, groups };
+        let options = Conv2d { stride: sizes(&case["stride"]), padding, groups, ..Conv2d::default() };
         let inputs = [wave(&x, 0.7), wave(&w, 1.1), wave(&w[..1], 2.0)];
         check(&case, &inputs, |i| conv2d(&i[0], &i[1], Some(&i[2]), &options));
     }

@@ -33,7 +33,7 @@ fn check(name: &str, inputs: &[Tensor], function: impl Fn(&[Tensor]) -> Result<T
 #[test]
 fn of_conv3d() {
     for (stride, padding) in [([1, 1, 1], [1, 1, 1]), ([2, 1, 3], [0, 2, 1]), ([1, 3, 2], [1, 0, 0])] {
-        let options = Conv3d { stride, padding };
+        let options = Conv3d { stride, padding, ..Conv3d::default() };
         let inputs = [normal((2, 2, 3, 5, 7), 0), normal((3, 2, 3, 2, 3), 1), normal(3, 2)];
         check("conv3d", &inputs, |i| conv3d(&i[0], &i[1], Some(&i[2]), &options));
         check("conv3d without bias", &inputs[..2], |i| conv3d(&i[0], &i[1], None, &options));
@@ -44,7 +44,7 @@ fn of_conv3d() {
 fn of_conv2d() {
     let padding = Padding2d { top: 1, bottom: 2, left: 0, right: 1 };
     for (stride, padding) in [([1, 1], padding), ([2, 3], padding), ([2, 1], Padding2d::default())] {
-        let options = Conv2d { stride, padding, groups: 1 };
+        let options = Conv2d { stride, padding, ..Conv2d::default() };
         let inputs = [normal((2, 3, 5, 7), 0), normal((2, 3, 3, 2), 1), normal(2, 2)];
         check("conv2d", &inputs, |i| conv2d(&i[0], &i[1], Some(&i[2]), &options));
         let options = Conv2d { groups: 3, ..options };

@@ -39,7 +39,7 @@ proptest! {
         bias: bool,
     ) {
         let [t, h, w] = [0, 1, 2].map(|i| (kernel[i] + extra[i]).max(1));
-        let options = Conv3d { stride, padding };
+        let options = Conv3d { stride, padding, ..Conv3d::default() };
         let all = [normal((n, c, t, h, w), 0), normal((o, c, kernel[0], kernel[1], kernel[2]), 1), normal(o, 2)];
         let inputs = if bias { &all[..] } else { &all[..2] };
         check(
@@ -60,7 +60,7 @@ proptest! {
     ) {
         let [top, bottom, left, right] = padding;
         let (groups, c_w, o) = if depthwise { (c, 1, c) } else { (1, c, o) };
-        let options = Conv2d { stride, padding: Padding2d { top, bottom, left, right }, groups };
+        let options = Conv2d { stride, padding: Padding2d { top, bottom, left, right }, groups, ..Conv2d::default() };
         let x = normal((n, c, kernel[0] + extra[0], kernel[1] + extra[1]), 0);
         check(
             &[x, normal((o, c_w, kernel[0], kernel[1]), 1), normal(o, 2)],

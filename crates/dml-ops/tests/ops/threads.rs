@@ -33,7 +33,7 @@ fn change_no_bit() {
     check("conv3d", &inputs, &|i| conv3d(&i[0], &i[1], Some(&i[2]), &options));
 
     let padding = Padding2d { top: 1, bottom: 2, left: 0, right: 1 };
-    let options = Conv2d { stride: [2, 1], padding, groups: 6 };
+    let options = Conv2d { stride: [2, 1], padding, groups: 6, ..Conv2d::default() };
     let inputs = [normal((5, 6, 31, 33), 0), normal((6, 1, 3, 3), 1), normal(6, 2)];
     check("depthwise", &inputs, &|i| conv2d(&i[0], &i[1], Some(&i[2]), &options));
     let inputs = [normal((5, 6, 31, 33), 0), normal((7, 6, 1, 1), 1)];

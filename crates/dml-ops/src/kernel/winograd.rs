@@ -1,0 +1,416 @@
+//! Winograd's minimal filtering for convolutions of stride 1: fewer products for more additions.
+//!
+//! Space is cut into tiles of 4 × 4 outputs (2 × 2 for filters of 5 × 5), time into tiles of 4 or 2, or not at all: then the
+//! taps over time are summed in the product. A pass transforms the tiles of a chunk to points, multiplies each point's
+//! matrix (tiles × channels) with the filters' (channels × channels), and transforms back (Lavin and Gray, CVPR 2016; in
+//! more dimensions Jia, Zlateski, Durand and Li, PPoPP 2018). A data gradient is the same pass with flipped filters; a
+//! weight gradient multiplies the points of the inputs with those of the gradients.
+
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
+
+use super::after::After;
+use super::filters::Filters;
+use super::geometry::Geometry;
+use super::product::{Finish, Product, Run, columns};
+use super::scratch::Scratch;
+use super::{MatrixMut, Scalar};
+use axis::{Axis, F23, F25, F43, MOST, One};
+use tile::{Gradients, Inputs, Map, Places};
+
+mod axis;
+mod tile;
+mod weights;
+
+/// Bytes of points that a chunk keeps at a time, at about which they stay in the last-level cache.
+const CHUNK: usize = 24 << 20;
+/// Values between the matrices of two points beyond their size, so that they do not fall on the same cache sets.
+const APART: usize = 272;
+/// See [`cost`].
+const MOVED: f64 = 20.0;
+/// Tiles that a task transforms.
+const TILES: usize = 4;
+
+/// How the time axis is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Time {
+    /// Frame by frame.
+    Whole,
+    /// Two outputs a tile.
+    Two,
+    /// Four outputs a tile.
+    Four,
+}
+
+/// Whether this algorithm can do that convolution.
+pub(crate) fn serves(g: &Geometry, time: Time) -> bool {
+    let [kt, kh, kw] = g.kernel;
+    let square = kh == kw && (kh == 3 || kh == 5 && time == Time::Whole);
+    let padded = (0..3).all(|axis| g.low[axis] < g.kernel[axis]);
+    square && padded && g.stride == [1; 3] && (time == Time::Whole || kt == 3)
+}
+
+/// Outputs of a tile over (time, height, width).
+pub(crate) fn tile(g: &Geometry, time: Time) -> [usize; 3] {
+    let side = if g.kernel[1] == 5 { F25::OUTPUTS } else { F43::OUTPUTS };
+    let frames = match time {
+        Time::Whole => One::OUTPUTS,
+        Time::Two => F23::OUTPUTS,
+        Time::Four => F43::OUTPUTS,
+    };
+    [frames, side, side]
+}
+
+/// What this algorithm costs, in multiply-adds of a well-filled processor; a value moved from or to memory costs as much
+/// as [`MOVED`] of them.
+pub(crate) fn cost(g: &Geometry, time: Time) -> f64 {
+    let [frames, side, _] = tile(g, time);
+    let spatial = (side + g.kernel[1] - 1).pow(2);
+    let tiles = g.batch * g.output[1].div_ceil(side) * g.output[2].div_ceil(side);
+    let (c_in, c_out) = (g.c_in as f64, g.c_out.next_multiple_of(columns::<f32>()) as f64);
+    // Matrices of a point and their rows, and matrices of filters.
+    let (points, rows, rows_in, rows_out, filters) = match time {
+        Time::Whole => {
+            let seen: usize = (0..g.kernel[0]).map(|tap| g.valid(0, tap).len()).sum();
+            (spatial, tiles * seen, tiles * g.input[0], tiles * g.output[0], g.kernel[0])
+        }
+        _ => {
+            let rows = tiles * g.output[0].div_ceil(frames);
+            (spatial * (frames + 2), rows, rows, rows, 1)
+        }
+    };
+    let products = (points * rows) as f64 * c_in * c_out;
+    let moved = points as f64
+        * (2.0 * (rows_in as f64 * c_in + rows_out as f64 * c_out) + 2.0 * filters as f64 * c_in * c_out);
+    products + MOVED * moved
+}
+
+macro_rules! by_axes {
+    ($g:expr, $time:expr, $pass:ident ( $($argument:expr),* )) => {
+        match ($g.kernel[1], $time) {
+            (5, _) => $pass::<T, F25, One>($($argument),*),
+            (_, Time::Whole) => $pass::<T, F43, One>($($argument),*),
+            (_, Time::Two) => $pass::<T, F43, F23>($($argument),*),
+            (_, Time::Four) => $pass::<T, F43, F43>($($argument),*),
+        }
+    };
+}
+
+/// The convolution of x with the weights (outputs, inputs, taps).
+pub(crate) fn forward<T: Scalar>(g: &Geometry, time: Time, x: &[T], w: &[T], after: &After<T>) {
+    let filters = Filters::new(g);
+    by_axes!(g, time, pass(g, &filters, x, w, after));
+}
+
+/// The gradient of x: a convolution of the gradient with the flipped filters.
+pub(crate) fn data_gradient<T: Scalar>(g: &Geometry, time: Time, w: &[T], dy: &[T], after: &After<T>) {
+    let filters = Filters::transposed(g);
+    by_axes!(g, time, pass(&g.transposed(), &filters, dy, w, after));
+}
+
+/// The gradient of the weights.
+pub(crate) fn weight_gradient<T: Scalar>(g: &Geometry, time: Time, x: &[T], dy: &[T], dw: &mut [T]) {
+    let filters = Filters::new(g);
+    by_axes!(g, time, filter_gradient(g, &filters, x, dy, dw));
+}
+
+/// The tiles of a pass. Where time has no tiles, the frames of a tile are matrices of their own, one after the other.
+struct Tiles {
+    over: [usize; 3],
+    /// All, and those of a chunk.
+    count: usize,
+    chunk: usize,
+    frames: [usize; 2],
+}
+
+impl Tiles {
+    /// `width`: values of a tile and its frames that are kept, for all points together.
+    fn new<T, Sp: Axis, Ti: Axis>(g: &Geometry, width: usize) -> Self {
+        let [times, height, columns] = g.output;
+        let whole = Ti::POINTS == 1;
+        let over = [
+            if whole { 1 } else { times.div_ceil(Ti::OUTPUTS) },
+            height.div_ceil(Sp::OUTPUTS),
+            columns.div_ceil(Sp::OUTPUTS),
+        ];
+        let count = g.batch * over.iter().product::<usize>();
+        let most = (CHUNK / (width * size_of::<T>())).clamp(TILES, count.max(TILES));
+        // Chunks of equal size, rather than a small one at the end.
+        let chunk = count.div_ceil(count.div_ceil(most)).next_multiple_of(TILES).min(count);
+        Self { over, count, chunk, frames: if whole { [g.input[0], times] } else { [1, 1] } }
+    }
+
+    /// Where a tile starts: sample, and tile over (time, height, width).
+    fn at(&self, tile: usize) -> [usize; 4] {
+        let [t, h, w] = self.over;
+        [tile / (t * h * w), tile / (h * w) % t, tile / w % h, tile % w]
+    }
+
+    fn chunks(&self) -> impl Iterator<Item = std::ops::Range<usize>> {
+        (0..self.count).step_by(self.chunk).map(|start| start..(start + self.chunk).min(self.count))
+    }
+}
+
+/// One operand of the products: an image, as points.
+struct Image<'a, T> {
+    values: &'a [T],
+    sizes: [usize; 3],
+    channels: usize,
+    /// A channel's worth of nothing.
+    zeros: &'a [T],
+    /// Zeros before the first value of each axis, as the filter sees them.
+    low: [usize; 3],
+    /// Values of a tile's start after that of the tile before.
+    step: [usize; 3],
+}
+
+/// The points of a chunk: for each point the frames' matrices, of a row a tile.
+struct Points<'a, T> {
+    values: MatrixMut<T>,
+    /// From a point to the next.
+    stride: usize,
+    /// Values of a row.
+    row: usize,
+    tiles: &'a Tiles,
+}
+
+impl<'a, T: Scalar> Points<'a, T> {
+    fn new(memory: &mut Scratch<T>, stride: usize, row: usize, tiles: &'a Tiles) -> Self {
+        Self { values: MatrixMut::new(memory), stride, row, tiles }
+    }
+
+    /// Values for so many points.
+    fn size(points: usize, frames: usize, row: usize, tiles: &Tiles) -> (usize, usize) {
+        let stride = frames * tiles.chunk * row + APART;
+        (stride, stride * points)
+    }
+
+    fn fill<Sp: Map, Ti: Map>(&self, image: &Image<'_, T>, chunk: std::ops::Range<usize>, frames: usize) {
+        let tiles = chunk.len();
+        (0..frames * tiles.div_ceil(TILES)).into_par_iter().for_each(|task| {
+            let (frame, first) = (task % frames, task / frames * TILES);
+            let task = ToPoints::<T, Sp, Ti> {
+                image,
+                points: self,
+                chunk: chunk.start,
+                tiles: first..(first + TILES).min(tiles),
+                in_chunk: tiles,
+                frame,
+                axes: std::marker::PhantomData,
+            };
+            Arch::new().dispatch(task);
+        });
+    }
+}
+
+/// The transform of some tiles' frames.
+struct ToPoints<'a, T, Sp, Ti> {
+    image: &'a Image<'a, T>,
+    points: &'a Points<'a, T>,
+    chunk: usize,
+    tiles: std::ops::Range<usize>,
+    in_chunk: usize,
+    frame: usize,
+    axes: std::marker::PhantomData<(Sp, Ti)>,
+}
+
+impl<T: Scalar, Sp: Map, Ti: Map> WithSimd for ToPoints<'_, T, Sp, Ti> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, s: S) {
+        let Image { values, sizes: [times, height, width], channels, zeros, low, step } = *self.image;
+        for tile in self.tiles {
+            let [n, t, h, w] = self.points.tiles.at(self.chunk + tile);
+            let t = if Ti::POINTS == 1 { self.frame } else { (t * step[0]).wrapping_sub(low[0]) };
+            let (h, w) = ((h * step[1]).wrapping_sub(low[1]), (w * step[2]).wrapping_sub(low[2]));
+            let mut places: Places<T> = [[zeros.as_ptr(); MOST * MOST]; MOST];
+            for (f, places) in places.iter_mut().enumerate().take(Ti::FROM) {
+                let t = t.wrapping_add(f);
+                for i in 0..Sp::FROM {
+                    let h = h.wrapping_add(i);
+                    if t >= times || h >= height {
+                        continue;
+                    }
+                    let row = ((n * times + t) * height + h) * width;
+                    for j in 0..Sp::FROM {
+                        let w = w.wrapping_add(j);
+                        if w < width {
+                            places[i * MOST + j] = values[(row + w) * channels..].as_ptr();
+                        }
+                    }
+                }
+            }
+            let to = (self.frame * self.in_chunk + tile) * self.points.row;
+            // SAFETY: every place has `channels` values; this tile's rows are this task's alone.
+            unsafe {
+                let v = self.points.values.start().add(to);
+                tile::to_points::<T, S, Sp, Ti>(s, &places, channels, v, self.points.stride);
+            }
+        }
+    }
+}
+
+fn pass<T: Scalar, Sp: Axis, Ti: Axis>(g: &Geometry, filters: &Filters, x: &[T], w: &[T], after: &After<T>) {
+    let width = columns::<T>();
+    let (row_v, row_m) = (g.c_in.next_multiple_of(width), filters.padded::<T>());
+    let points = Sp::POINTS * Sp::POINTS * Ti::POINTS;
+    let frames = if Ti::POINTS == 1 { [g.input[0], g.output[0]] } else { [1, 1] };
+    let tiles = Tiles::new::<T, Sp, Ti>(g, points * (frames[0] * row_v + frames[1] * row_m));
+    let mut u = Scratch::<T>::new(points * weights::point::<T, Ti>(filters));
+    weights::to_points::<T, Sp, Ti>(filters, w, &mut u);
+    let (stride_v, size_v) = Points::<T>::size(points, frames[0], row_v, &tiles);
+    let (stride_m, size_m) = Points::<T>::size(points, frames[1], row_m, &tiles);
+    let (mut v, mut m) = (Scratch::<T>::new(size_v), Scratch::<T>::new(size_m));
+    let v = Points::new(&mut v, stride_v, row_v, &tiles);
+    let m = Points::new(&mut m, stride_m, row_m, &tiles);
+    let zeros = vec![T::zero(); g.c_in];
+    let step = [Ti::OUTPUTS, Sp::OUTPUTS, Sp::OUTPUTS];
+    let image = Image { values: x, sizes: g.input, channels: g.c_in, zeros: &zeros, low: g.low, step };
+    let (slices, point) = (weights::slices::<Ti>(filters), weights::point::<T, Ti>(filters));
+    for chunk in tiles.chunks() {
+        v.fill::<Inputs<Sp>, Inputs<Ti>>(&image, chunk.clone(), frames[0]);
+        let rows = chunk.len();
+        (0..points * frames[1]).into_par_iter().for_each(|task| {
+            let (p, frame) = (task / frames[1], task % frames[1]);
+            let mut runs = [Run { a: 0, b: 0, len: 0 }; MOST];
+            let mut count = 0;
+            for slice in 0..slices {
+                let from = if Ti::POINTS == 1 { (frame + slice).wrapping_sub(g.low[0]) } else { frame };
+                if from < frames[0] {
+                    let b = slice * filters.rows * width;
+                    runs[count] = Run { a: from * rows * row_v, b, len: g.c_in };
+                    count += 1;
+                }
+            }
+            let product = Product {
+                rows,
+                columns: row_m,
+                runs: &runs[..count],
+                a: v.values.start().wrapping_add(p * stride_v).cast_const(),
+                a_row: row_v,
+                a_step: 1,
+                b: u[p * point..].as_ptr(),
+                b_panel: slices * filters.rows * width,
+                b_step: width,
+                c: m.values.start().wrapping_add(p * stride_m + frame * rows * row_m),
+                c_row: row_m,
+                finish: Finish::Store,
+            };
+            // SAFETY: the operands have those rows and columns; this frame of this point is this task's alone.
+            unsafe { product.run() };
+        });
+        // Frames that are pooled together are handed on together.
+        let set = match after.windows {
+            Some(windows) if Ti::POINTS == 1 => windows.size[0],
+            _ => 1,
+        };
+        let sets = frames[1].div_ceil(set);
+        (0..rows.div_ceil(TILES) * sets).into_par_iter().for_each(|task| {
+            let first = task / sets * TILES;
+            let task = FromPoints::<T, Sp, Ti> {
+                points: &m,
+                after,
+                chunk: chunk.start,
+                tiles: first..(first + TILES).min(rows),
+                in_chunk: rows,
+                frames: task % sets * set..(task % sets * set + set).min(frames[1]),
+                axes: std::marker::PhantomData,
+            };
+            Arch::new().dispatch(task);
+        });
+    }
+}
+
+/// The transform back, of some tiles' frames.
+struct FromPoints<'a, T, Sp, Ti> {
+    points: &'a Points<'a, T>,
+    after: &'a After<T>,
+    chunk: usize,
+    tiles: std::ops::Range<usize>,
+    in_chunk: usize,
+    frames: std::ops::Range<usize>,
+    axes: std::marker::PhantomData<(Sp, Ti)>,
+}
+
+impl<T: Scalar, Sp: Axis, Ti: Axis> WithSimd for FromPoints<'_, T, Sp, Ti> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, s: S) {
+        let mut rows = [std::ptr::null(); MOST];
+        for tile in self.tiles {
+            let [n, t, h, w] = self.points.tiles.at(self.chunk + tile);
+            let t = if Ti::POINTS == 1 { self.frames.start } else { t * Ti::OUTPUTS };
+            for (row, frame) in rows.iter_mut().zip(self.frames.clone()) {
+                let from = (frame * self.in_chunk + tile) * self.points.row;
+                *row = self.points.values.start().wrapping_add(from).cast_const();
+            }
+            let at = [n, t, h * Sp::OUTPUTS, w * Sp::OUTPUTS];
+            // SAFETY: the points have those rows; the outputs of this tile are this task's alone.
+            unsafe {
+                let rows = &rows[..self.frames.len()];
+                tile::from_points::<T, S, Sp, Ti>(s, rows, self.points.stride, at, self.after);
+            }
+        }
+    }
+}
+
+fn filter_gradient<T: Scalar, Sp: Axis, Ti: Axis>(
+    g: &Geometry,
+    filters: &Filters,
+    x: &[T],
+    dy: &[T],
+    dw: &mut [T],
+) {
+    let width = columns::<T>();
+    let (row_v, row_q) = (g.c_in.next_multiple_of(width), filters.padded::<T>());
+    let points = Sp::POINTS * Sp::POINTS * Ti::POINTS;
+    let frames = if Ti::POINTS == 1 { [g.input[0], g.output[0]] } else { [1, 1] };
+    let tiles = Tiles::new::<T, Sp, Ti>(g, points * (frames[0] * row_v + frames[1] * row_q));
+    let (stride_v, size_v) = Points::<T>::size(points, frames[0], row_v, &tiles);
+    let (stride_q, size_q) = Points::<T>::size(points, frames[1], row_q, &tiles);
+    let (mut v, mut q) = (Scratch::<T>::new(size_v), Scratch::<T>::new(size_q));
+    let v = Points::new(&mut v, stride_v, row_v, &tiles);
+    let q = Points::new(&mut q, stride_q, row_q, &tiles);
+    let (slices, point) = (weights::slices::<Ti>(filters), weights::point::<T, Ti>(filters));
+    let mut u = Scratch::<T>::new(points * point);
+    let du = MatrixMut::new(&mut u);
+    let zeros = vec![T::zero(); g.c_in.max(g.c_out)];
+    let step = [Ti::OUTPUTS, Sp::OUTPUTS, Sp::OUTPUTS];
+    let inputs = Image { values: x, sizes: g.input, channels: g.c_in, zeros: &zeros, low: g.low, step };
+    let gradients =
+        Image { values: dy, sizes: g.output, channels: g.c_out, zeros: &zeros, low: [0; 3], step };
+    for chunk in tiles.chunks() {
+        v.fill::<Inputs<Sp>, Inputs<Ti>>(&inputs, chunk.clone(), frames[0]);
+        q.fill::<Gradients<Sp>, Gradients<Ti>>(&gradients, chunk.clone(), frames[1]);
+        let rows = chunk.len();
+        (0..points * slices).into_par_iter().for_each(|task| {
+            let (p, slice) = (task / slices, task % slices);
+            let runs: Vec<Run> = (0..frames[1])
+                .filter_map(|frame| {
+                    let from = if Ti::POINTS == 1 { (frame + slice).wrapping_sub(g.low[0]) } else { frame };
+                    let run = Run { a: from.wrapping_mul(rows * row_v), b: frame * rows * row_q, len: rows };
+                    (from < frames[0]).then_some(run)
+                })
+                .collect();
+            let product = Product {
+                rows: g.c_in,
+                columns: row_q,
+                runs: &runs,
+                a: v.values.start().wrapping_add(p * stride_v).cast_const(),
+                a_row: 1,
+                a_step: row_v,
+                b: q.values.start().wrapping_add(p * stride_q).cast_const(),
+                b_panel: width,
+                b_step: row_q,
+                c: du.start().wrapping_add(p * point + slice * g.c_in * row_q),
+                c_row: row_q,
+                finish: if chunk.start == 0 { Finish::Store } else { Finish::Add },
+            };
+            // SAFETY: the operands have those rows and columns; this slice of this point is this task's alone.
+            unsafe { product.run() };
+        });
+    }
+    weights::from_points::<T, Sp, Ti>(filters, &u, dw);
+}
