@@ -4,6 +4,7 @@
 // A chore speaks to the person who runs it.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod bench;
 mod ffmpeg;
 mod step;
 mod test;
@@ -22,11 +23,13 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Bench(bench::Args),
     Test(test::Args),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::Bench(args) => bench::run(&args),
         Command::Test(args) => test::run(&args),
     };
     match result {
@@ -49,5 +52,8 @@ mod tests {
         Cli::command().debug_assert();
         assert!(Cli::try_parse_from(["xtask", "test"]).is_ok());
         assert!(Cli::try_parse_from(["xtask", "no-such-chore"]).is_err());
+        let bench = "xtask bench step --model c3d --batch 4 --runs 7 --threads 1 --vs-torch --profile";
+        assert!(Cli::try_parse_from(bench.split(' ')).is_ok());
+        assert!(Cli::try_parse_from("xtask bench kernels --model small".split(' ')).is_err());
     }
 }

@@ -1,0 +1,177 @@
+//! `cargo xtask bench step`: a whole training step, ours and PyTorch's in turns.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use super::child::{Program, number};
+use super::spread::{Spread, seconds};
+use super::{Model, example, processor, profile, torch};
+
+/// Measure a training step: forward with dropout, backward, Adam; f32
+///
+/// With efficientnet-lite0 the forward pass in evaluation is measured as well. Beside PyTorch, each of its variants
+/// (contiguous and channels-last, fused and foreach Adam; in evaluation also with batch normalisation folded) warms up,
+/// and the fastest for f32 and the fastest for bf16 autocast take turns with ours.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[arg(long)]
+    model: Model,
+
+    /// Clips or images a step
+    #[arg(long)]
+    batch: usize,
+
+    /// Runs of each program; the median counts
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    runs: u32,
+
+    /// Threads of each program
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
+    threads: u32,
+
+    /// Compare with PyTorch, installed into a cache folder where $DML_TORCH_VENV names none
+    #[arg(long)]
+    vs_torch: bool,
+
+    /// Ours without Winograd's transforms
+    #[arg(long)]
+    exact: bool,
+
+    /// Try torch.compile as one more variant
+    #[arg(long, requires = "vs_torch")]
+    compile: bool,
+
+    /// Also show which share of our step each part takes, sampled with Linux's perf
+    #[arg(long)]
+    profile: bool,
+}
+
+pub(super) fn run(args: &Args) -> Result<()> {
+    let python = args.vs_torch.then(torch::python).transpose()?;
+    let program = example("dml-model", "step")?;
+    if args.model == Model::EfficientnetLite0 {
+        compare(args, "forward", &program, python.as_deref())?;
+    }
+    compare(args, "step", &program, python.as_deref())?;
+    if args.profile {
+        profile::run(&mut command(args, "step", &program), args.runs)?;
+    }
+    Ok(())
+}
+
+fn command(args: &Args, pass: &str, program: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.args(["--model", args.model.name(), "--batch", &args.batch.to_string(), "--pass", pass]);
+    command.env("RAYON_NUM_THREADS", args.threads.to_string());
+    if args.exact {
+        command.arg("--exact");
+    }
+    command
+}
+
+fn compare(args: &Args, pass: &str, program: &Path, python: Option<&Path>) -> Result<()> {
+    let mut theirs = Vec::new();
+    if let Some(python) = python {
+        for dtype in ["f32", "bf16"] {
+            theirs.push(Theirs::fastest(args, pass, dtype, python)?);
+        }
+    }
+    let mut ours = Runs::new(Program::start("our program", &mut command(args, pass, program))?);
+    for _ in 0..args.runs {
+        ours.next()?;
+        for theirs in &mut theirs {
+            theirs.runs.next()?;
+        }
+    }
+    let ours_s = ours.spread.median();
+    let mut line = format!("{} {pass}: ours {} s", args.model.name(), seconds(ours_s));
+    let mut spread = format!("  batch {}, {} runs: ours {} s", args.batch, args.runs, ours.spread);
+    let mut peaks = ours.peak();
+    let mut version = String::new();
+    for (i, Theirs { dtype, variant, runs }) in theirs.iter().enumerate() {
+        let comma = if i == 0 { "," } else { ";" };
+        let median = runs.spread.median();
+        line += &format!("{comma} torch {dtype} {} s, ratio {:.2}", seconds(median), median / ours_s);
+        spread += &format!(", torch {dtype} {} s ({variant}, {} MiB)", runs.spread, runs.peak());
+        if i == 0 {
+            peaks += &format!(", {}", runs.peak());
+            version = format!("; PyTorch {}", runs.program.ready["version"].as_str().unwrap_or("?"));
+        }
+    }
+    println!("{line}; peak MiB {peaks}");
+    let exact = if args.exact { "; ours exact" } else { "" };
+    println!("{spread}; {} threads; {}{version}{exact}", args.threads, processor());
+    Ok(())
+}
+
+/// The runs of a program.
+struct Runs {
+    program: Program,
+    spread: Spread,
+    last: Value,
+}
+
+impl Runs {
+    fn new(program: Program) -> Self {
+        Self { program, spread: Spread::default(), last: Value::Null }
+    }
+
+    fn next(&mut self) -> Result<()> {
+        self.last = self.program.ask("")?;
+        self.spread.push(number(&self.last, "seconds")?);
+        Ok(())
+    }
+
+    fn peak(&self) -> String {
+        self.last["peak_mib"].as_f64().map_or_else(|| "unknown".into(), |mib| format!("{mib:.0}"))
+    }
+}
+
+/// PyTorch in one type of numbers.
+struct Theirs {
+    dtype: &'static str,
+    variant: String,
+    runs: Runs,
+}
+
+impl Theirs {
+    /// Starts the variants one after the other, layouts first, and keeps the one with the fastest last warm-up.
+    fn fastest(args: &Args, pass: &str, dtype: &'static str, python: &Path) -> Result<Self> {
+        let mut kept: Option<(f64, Vec<&str>, Program)> = None;
+        let mut consider = |variant: Vec<&'static str>| -> Result<Vec<&'static str>> {
+            let mut command = Command::new(python);
+            command.arg(script()).args(["--model", args.model.name(), "--batch", &args.batch.to_string()]);
+            command.args(["--pass", pass, "--dtype", dtype, "--threads", &args.threads.to_string()]);
+            let program = Program::start(&format!("PyTorch's {dtype} program"), command.args(&variant))?;
+            let warm = number(&program.ready, "warm")?;
+            eprintln!("torch {dtype} {pass}: {} s warm, {}", seconds(warm), variant.join(" "));
+            if kept.as_ref().is_none_or(|(least, ..)| warm < *least) {
+                kept = Some((warm, variant, program));
+            }
+            Ok(kept.as_ref().map(|(_, variant, _)| variant.clone()).unwrap_or_default())
+        };
+        consider(vec!["--layout", "channels_last"])?;
+        let layout = consider(vec!["--layout", "contiguous"])?;
+        let more: &[&str] = match pass {
+            "forward" => &["--fold"],
+            _ => &["--adam", "foreach"],
+        };
+        let best = consider([&layout, more].concat())?;
+        if args.compile {
+            consider([&best, &["--compile"][..]].concat())?;
+        }
+        let (_, variant, program) = kept.context("PyTorch ran in no variant")?;
+        let mut variant = variant.join(" ").replace("--", "");
+        if pass == "step" && !variant.contains("adam") {
+            variant += " adam fused";
+        }
+        Ok(Self { dtype, variant, runs: Runs::new(program) })
+    }
+}
+
+fn script() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/dml-model/bench/step.py")
+}
