@@ -4,17 +4,24 @@
 //! gradient. [`Op`] makes a custom operation of it. The kernels split their work into parts that depend on the shapes
 //! alone, each part computed by one thread, so that results are the same bits for any number of threads.
 
+pub(crate) mod activation;
 pub(crate) mod adam;
 pub(crate) mod conv;
 pub(crate) mod depthwise;
+pub(crate) mod elementwise;
 pub(crate) mod geometry;
 pub(crate) mod linear;
 pub(crate) mod lrn;
 pub(crate) mod pool;
 pub(crate) mod product;
+pub(crate) mod result;
+pub(crate) mod scratch;
 pub(crate) mod simd;
 
 mod scalar;
+
+#[cfg(test)]
+mod instruction_sets;
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Error, Layout, Result, Shape, Tensor};
 

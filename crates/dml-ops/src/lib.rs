@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod activation;
 mod adam;
 mod conv;
 mod dropout;
@@ -12,10 +13,11 @@ mod lrn;
 mod pool;
 pub mod portable;
 
+pub use activation::{Activation, relu, relu6};
 pub use adam::{Adam, AdamConfig};
 pub use conv::{Conv2d, Conv3d, Padding2d, conv2d, conv3d};
 pub use dropout::{RowKeys, dropout};
 pub use error::{OpError, Result};
-pub use linear::{linear, relu};
+pub use linear::{linear, linear_relu};
 pub use lrn::{Lrn, LrnAlpha, lrn};
 pub use pool::{Pool, max_pool2d, max_pool3d};

@@ -131,6 +131,18 @@ pub fn relu(x: &Tensor) -> Result<Tensor> {
     Ok(x.le(0.0)?.where_cond(&x.zeros_like()?, x)?)
 }
 
+/// See [`crate::relu6`].
+///
+/// # Shapes
+/// Any → the same.
+///
+/// # Errors
+/// If candle refuses the tensor.
+pub fn relu6(x: &Tensor) -> Result<Tensor> {
+    let x = relu(x)?;
+    Ok(x.ge(6.0)?.where_cond(&(x.ones_like()? * 6.0)?, &x)?)
+}
+
 /// `count` elements along an axis, `stride` apart.
 fn every(x: &Tensor, axis: usize, start: usize, count: usize, stride: usize) -> Result<Tensor> {
     if stride == 1 {

@@ -1,0 +1,108 @@
+//! Working memory of the kernels, kept between operations and steps: fresh memory costs a page fault every 4 KiB.
+
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
+use std::sync::{Mutex, PoisonError};
+
+use super::simd::Real;
+
+/// Where huge pages begin, and where the buffers that are large enough for one start.
+const HUGE: usize = 2 << 20;
+/// A line of the cache, where the others start.
+const LINE: usize = 64;
+
+/// Memory that nobody uses now.
+static FREE: Mutex<Vec<Block>> = Mutex::new(Vec::new());
+
+struct Block {
+    start: NonNull<u8>,
+    layout: Layout,
+}
+
+// SAFETY: a block is plain memory that belongs to its holder alone.
+unsafe impl Send for Block {}
+// SAFETY: a shared block is only read.
+unsafe impl Sync for Block {}
+
+impl Block {
+    fn new(bytes: usize) -> Self {
+        let align = if bytes >= HUGE { HUGE } else { LINE };
+        let layout = match Layout::from_size_align(bytes.next_multiple_of(align), align) {
+            Ok(layout) => layout,
+            Err(_) => handle_alloc_error(Layout::new::<u8>()),
+        };
+        // SAFETY: the layout is not empty.
+        let Some(start) = NonNull::new(unsafe { alloc_zeroed(layout) }) else { handle_alloc_error(layout) };
+        #[cfg(target_os = "linux")]
+        if align == HUGE {
+            // SAFETY: advice about memory of our own; without huge pages it has no effect.
+            unsafe { libc::madvise(start.as_ptr().cast(), layout.size(), libc::MADV_HUGEPAGE) };
+        }
+        Self { start, layout }
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        // SAFETY: allocated in `new` with this layout.
+        unsafe { dealloc(self.start.as_ptr(), self.layout) };
+    }
+}
+
+/// A slice of working memory, which starts at a cache line. Its values are arbitrary.
+pub(crate) struct Scratch<T: Real> {
+    block: Option<Block>,
+    len: usize,
+    values: PhantomData<T>,
+}
+
+impl<T: Real> Scratch<T> {
+    pub(crate) fn new(len: usize) -> Self {
+        let bytes = (len * size_of::<T>()).max(LINE);
+        let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
+        let fitting = free.iter().enumerate().filter(|(_, block)| block.layout.size() >= bytes);
+        let best = fitting.min_by_key(|(_, block)| block.layout.size()).map(|(index, _)| index);
+        let block = match best {
+            Some(index) => free.swap_remove(index),
+            None => {
+                // One that is too small makes room, so that there are never more blocks than were in use at a time.
+                let largest = free.iter().enumerate().max_by_key(|(_, block)| block.layout.size());
+                if let Some(index) = largest.map(|(index, _)| index) {
+                    free.swap_remove(index);
+                }
+                Block::new(bytes)
+            }
+        };
+        Self { block: Some(block), len, values: PhantomData }
+    }
+
+    fn start(&self) -> *mut T {
+        self.block.as_ref().map_or(NonNull::dangling(), |block| block.start.cast::<T>()).as_ptr()
+    }
+}
+
+impl<T: Real> Deref for Scratch<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        // SAFETY: the block has room for `len` values; all bits are values, and none was ever uninitialised.
+        unsafe { std::slice::from_raw_parts(self.start(), self.len) }
+    }
+}
+
+impl<T: Real> DerefMut for Scratch<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        // SAFETY: as in `deref`; the block is this scratch's alone.
+        unsafe { std::slice::from_raw_parts_mut(self.start(), self.len) }
+    }
+}
+
+impl<T: Real> Drop for Scratch<T> {
+    fn drop(&mut self) {
+        if let Some(block) = self.block.take() {
+            FREE.lock().unwrap_or_else(PoisonError::into_inner).push(block);
+        }
+    }
+}
