@@ -3,7 +3,6 @@
 use candle_core::Tensor;
 use candle_nn::VarBuilder;
 use candle_nn::init::Init;
-use dml_ops::relu;
 
 use crate::{Mode, ModelError, Result};
 
@@ -49,6 +48,11 @@ impl Layer {
     pub(crate) fn linear(&self, x: &Tensor) -> Result<Tensor> {
         Ok(dml_ops::linear(x, &self.weight, Some(&self.bias))?)
     }
+
+    /// The same with a ReLU.
+    pub(crate) fn linear_relu(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(dml_ops::linear_relu(x, &self.weight, Some(&self.bias))?)
+    }
 }
 
 /// fc6 and fc7, each with ReLU and dropout: the end of every root.
@@ -82,8 +86,8 @@ impl FullyConnected {
     /// # Shapes
     /// (n, …) with as many values a row as fc6 takes → (n, hidden)
     pub(crate) fn forward(&self, x: &Tensor, mode: &Mode) -> Result<Tensor> {
-        let x = relu(&self.fc6.linear(&x.flatten_from(1)?)?)?;
-        let x = relu(&self.fc7.linear(&self.drop(&x, 6, mode)?)?)?;
+        let x = self.fc6.linear_relu(&x.flatten_from(1)?)?;
+        let x = self.fc7.linear_relu(&self.drop(&x, 6, mode)?)?;
         self.drop(&x, 7, mode)
     }
 

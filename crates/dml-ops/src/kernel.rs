@@ -4,17 +4,20 @@
 //! gradient. [`Op`] makes a custom operation of it. The kernels split their work into parts that depend on the shapes
 //! alone, each part computed by one thread, so that results are the same bits for any number of threads.
 
+pub(crate) mod activation;
 pub(crate) mod adam;
 pub(crate) mod after;
 pub(crate) mod conv;
 pub(crate) mod depthwise;
 pub(crate) mod direct;
+pub(crate) mod elementwise;
 pub(crate) mod filters;
 pub(crate) mod geometry;
 pub(crate) mod linear;
 pub(crate) mod lrn;
 pub(crate) mod pool;
 pub(crate) mod product;
+pub(crate) mod result;
 pub(crate) mod scratch;
 pub(crate) mod simd;
 pub(crate) mod transpose;
@@ -22,11 +25,15 @@ pub(crate) mod winograd;
 
 mod scalar;
 
+#[cfg(test)]
+mod instruction_sets;
+
 use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Device, Error, Layout, Result, Shape, Storage, Tensor,
 };
 
-pub(crate) use scalar::{Matrix, MatrixMut, Scalar, dot, gemm, sum};
+use crate::backward::keep;
+pub(crate) use scalar::{MatrixMut, Scalar, dot, sum};
 
 /// Whether the operations on this tensor run on the CPU kernels; all others run on [`crate::portable`].
 ///
@@ -194,8 +201,8 @@ impl<K: Kernel<1>> CustomOp1 for Op<K> {
     }
 
     fn bwd(&self, a: &Tensor, result: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
-        let [a] = self.0.backward([a], result, gradient)?;
-        Ok(a)
+        let [da] = self.0.backward([a], result, gradient)?;
+        keep(a, da)
     }
 }
 
@@ -221,7 +228,8 @@ impl<K: Kernel<2>> CustomOp2 for Op<K> {
         result: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        Ok(self.0.backward([a, b], result, gradient)?.into())
+        let [da, db] = self.0.backward([a, b], result, gradient)?;
+        Ok((keep(a, da)?, keep(b, db)?))
     }
 }
 
@@ -250,6 +258,7 @@ impl<K: Kernel<3>> CustomOp3 for Op<K> {
         result: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        Ok(self.0.backward([a, b, c], result, gradient)?.into())
+        let [da, db, dc] = self.0.backward([a, b, c], result, gradient)?;
+        Ok((keep(a, da)?, keep(b, db)?, keep(c, dc)?))
     }
 }

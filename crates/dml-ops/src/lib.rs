@@ -4,6 +4,7 @@
 mod activation;
 mod adam;
 mod algorithm;
+mod backward;
 pub mod channels_last;
 mod conv;
 mod dropout;
@@ -15,12 +16,13 @@ mod lrn;
 mod pool;
 pub mod portable;
 
-pub use activation::Activation;
+pub use activation::{Activation, relu, relu6};
 pub use adam::{Adam, AdamConfig};
 pub use algorithm::{Algorithm, set_exact};
+pub use backward::backward;
 pub use conv::{Conv2d, Conv3d, Padding2d, conv2d, conv3d};
 pub use dropout::{RowKeys, dropout};
 pub use error::{OpError, Result};
-pub use linear::{linear, relu};
+pub use linear::{linear, linear_relu};
 pub use lrn::{Lrn, LrnAlpha, lrn};
 pub use pool::{Pool, max_pool2d, max_pool3d};

@@ -129,7 +129,7 @@ impl Kernel<1> for MaxPool {
         let mut places = vec![0; y.len()];
         let after = After {
             places: places.as_mut_ptr(),
-            ..After::raw(self.pooling.channels, self.pooling.output, &mut y)
+            ..After::raw(self.pooling.channels, self.pooling.output, y.as_mut_ptr())
         };
         self.pooling.forward(x, &after);
         // The operation runs once; a second run would find the same places.

@@ -131,6 +131,18 @@ pub fn relu(x: &Tensor) -> Result<Tensor> {
     Ok(x.le(0.0)?.where_cond(&x.zeros_like()?, x)?)
 }
 
+/// See [`crate::relu6`].
+///
+/// # Shapes
+/// Any → the same.
+///
+/// # Errors
+/// If candle refuses the tensor.
+pub fn relu6(x: &Tensor) -> Result<Tensor> {
+    let x = relu(x)?;
+    Ok(x.ge(6.0)?.where_cond(&(x.ones_like()? * 6.0)?, &x)?)
+}
+
 /// The activation of a layer.
 ///
 /// # Shapes
@@ -142,7 +154,7 @@ pub fn activate(x: &Tensor, activation: Activation) -> Result<Tensor> {
     match activation {
         Activation::None => Ok(x.clone()),
         Activation::Relu => relu(x),
-        Activation::Relu6 => Ok(x.ge(6.0)?.where_cond(&x.zeros_like()?.affine(1.0, 6.0)?, &relu(x)?)?),
+        Activation::Relu6 => relu6(x),
     }
 }
 

@@ -309,7 +309,7 @@ impl<'a> Trainer<'a> {
         }
         let samples = draws.iter().map(|draw| draw.indices.len()).sum();
         self.emit(Event::Step { phase: number, step, samples, terms });
-        Ok(total.backward()?)
+        Ok(dml_ops::backward(&total)?)
     }
 
     /// The terms of a stream's loss: name, weight, value.

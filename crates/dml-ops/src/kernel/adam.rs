@@ -3,8 +3,10 @@
 use std::cell::RefCell;
 
 use candle_core::{CpuStorage, Device, Error, InplaceOp2, Layout, Result, Shape, Tensor, Var};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::simd::{Lane, Real, dispatch};
 use super::{Scalar, on_cpu_kernel};
 
 /// Parameters that one task updates.
@@ -112,16 +114,48 @@ impl InplaceOp2 for InPlace<'_> {
 }
 
 fn update<T: Scalar>(p: &mut [T], g: &[T], m: &mut [T], v: &mut [T], step: Step) {
-    let [beta1, beta2, eps] = [step.beta1, step.beta2, step.eps].map(T::from_f64);
-    let [rest1, rest2] = [1.0 - step.beta1, 1.0 - step.beta2].map(T::from_f64);
-    let [rate, root] = [step.rate, 1.0 / step.root].map(T::from_f64);
     let moments = m.par_chunks_mut(ELEMENTS).zip(v.par_chunks_mut(ELEMENTS));
     let parts = p.par_chunks_mut(ELEMENTS).zip(g.par_chunks(ELEMENTS)).zip(moments);
     parts.for_each(|((p, g), (m, v))| {
-        for (((p, &g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {
-            *m = beta1 * *m + rest1 * g;
-            *v = beta2 * *v + rest2 * g * g;
-            *p -= rate * *m / (v.sqrt() * root + eps);
-        }
+        assert!(p.len() == g.len() && p.len() == m.len() && p.len() == v.len(), "adam: lengths differ");
+        dispatch(Part { p, g, m, v, step });
     });
+}
+
+/// Elements of the four that belong together, of one length.
+struct Part<'a, T> {
+    p: &'a mut [T],
+    g: &'a [T],
+    m: &'a mut [T],
+    v: &'a mut [T],
+    step: Step,
+}
+
+impl<T: Real> WithSimd for Part<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, s: S) {
+        let Step { beta1, beta2, eps, rate, root } = self.step;
+        let splat = |x| Lane::splat(s, T::of(x));
+        let [beta1, beta2, rest1, rest2] = [beta1, beta2, 1.0 - beta1, 1.0 - beta2].map(splat);
+        let [eps, rate, root] = [eps, -rate, 1.0 / root].map(splat);
+        let len = self.p.len();
+        for i in (0..len).step_by(T::lanes::<S>()) {
+            let left = len - i;
+            // SAFETY: all four have `len` elements.
+            unsafe {
+                let g = Lane::load_up_to(s, self.g.as_ptr().add(i), left);
+                let (p, m, v) =
+                    (self.p.as_mut_ptr().add(i), self.m.as_mut_ptr().add(i), self.v.as_mut_ptr().add(i));
+                let m_next = (rest1 * g).plus_product(beta1, Lane::load_up_to(s, m, left));
+                let v_next = (rest2 * g * g).plus_product(beta2, Lane::load_up_to(s, v, left));
+                let denominator = eps.plus_product(v_next.root(), root);
+                let p_next = Lane::load_up_to(s, p, left).plus_product(rate, m_next / denominator);
+                m_next.store_up_to(m, left);
+                v_next.store_up_to(v, left);
+                p_next.store_up_to(p, left);
+            }
+        }
+    }
 }

@@ -59,14 +59,14 @@ pub(crate) struct Outputs<'a, T: Real, S: Simd> {
 
 impl<T: Real> After<T> {
     /// The sums as they are.
-    pub(crate) fn raw(channels: usize, output: [usize; 3], y: &mut [T]) -> Self {
+    pub(crate) fn raw(channels: usize, output: [usize; 3], y: *mut T) -> Self {
         Self {
             channels,
             output,
             bias: std::ptr::null(),
             activation: Activation::None,
             windows: None,
-            y: y.as_mut_ptr(),
+            y,
             places: std::ptr::null_mut(),
         }
     }

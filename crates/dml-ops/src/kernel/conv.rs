@@ -7,6 +7,7 @@ use candle_core::{Error, Result, Shape, Tensor};
 use super::after::{After, Windows};
 use super::geometry::Geometry;
 use super::pool::{Pooling, before_activation, column_sums};
+use super::result::{Place, written};
 use super::scratch::Scratch;
 use super::winograd::{self, Time};
 use super::{Kernel, Scalar, direct, gradients};
@@ -81,33 +82,38 @@ impl Conv {
     }
 
     fn forward<T: Scalar>(&self, x: &[T], w: &[T], bias: Option<&[T]>) -> Vec<T> {
+        let len = self.shape.elem_count();
+        let mut places = vec![0; if self.windows.is_some() { len } else { 0 }];
+        // SAFETY: a convolution gives every output.
+        let y = unsafe { written(len, |y| self.write(x, w, bias, y.at(0), &mut places)) };
+        if self.windows.is_some() {
+            // The operation runs once; a second run would find the same places.
+            let _ = self.places.set(places);
+        }
+        y
+    }
+
+    fn write<T: Scalar>(&self, x: &[T], w: &[T], bias: Option<&[T]>, y: *mut T, places: &mut [u8]) {
         let g = &self.geometry;
-        let mut y = vec![T::zero(); self.shape.elem_count()];
-        let mut places = vec![0; if self.windows.is_some() { y.len() } else { 0 }];
         let after = After {
             channels: g.c_out,
             output: g.output,
             bias: bias.map_or(std::ptr::null(), <[T]>::as_ptr),
             activation: self.activation,
             windows: self.windows,
-            y: y.as_mut_ptr(),
+            y,
             places: if places.is_empty() { std::ptr::null_mut() } else { places.as_mut_ptr() },
         };
         match (self.time(Direction::Forward), self.windows) {
             (Some(time), Some(windows)) if !windows.fit(winograd::tile(g, time)) => {
                 let mut z = Scratch::<T>::new(g.batch * g.out_positions() * g.c_out);
-                winograd::forward(g, time, x, w, &After::raw(g.c_out, g.output, &mut z));
+                winograd::forward(g, time, x, w, &After::raw(g.c_out, g.output, z.as_mut_ptr()));
                 self.pooling(windows).forward(&z, &after);
             }
             (Some(time), _) => winograd::forward(g, time, x, w, &after),
             (None, Some(windows)) => direct::forward_pooled(g, x, w, &self.pooling(windows), &after),
             (None, None) => direct::forward(g, x, w, &after),
         }
-        if self.windows.is_some() {
-            // The operation runs once; a second run would find the same places.
-            let _ = self.places.set(places);
-        }
-        y
     }
 
     fn backward<T: Scalar>(
@@ -136,13 +142,15 @@ impl Conv {
             }
         };
         let dx = want_x.then(|| {
-            let mut dx = vec![T::zero(); x.len()];
-            let after = After::raw(g.c_in, g.input, &mut dx);
-            match self.time(Direction::Data) {
-                Some(time) => winograd::data_gradient(g, time, w, dz, &after),
-                None => direct::data_gradient(g, w, dz, &after),
-            }
-            dx
+            let write = |dx: Place<T>| {
+                let after = After::raw(g.c_in, g.input, dx.at(0));
+                match self.time(Direction::Data) {
+                    Some(time) => winograd::data_gradient(g, time, w, dz, &after),
+                    None => direct::data_gradient(g, w, dz, &after),
+                }
+            };
+            // SAFETY: a convolution gives every output.
+            unsafe { written(x.len(), write) }
         });
         let dw = want_w.then(|| {
             let mut dw = vec![T::zero(); w.len()];

@@ -134,7 +134,7 @@ pub(crate) fn forward_pooled<T: Scalar>(g: &Geometry, x: &[T], w: &[T], pooling:
     let lines = pooling.kernel[0] * pooling.kernel[1];
     if packed.len() * size_of::<T>() > CACHED {
         let mut z = Scratch::<T>::new(g.batch * g.out_positions() * g.c_out);
-        convolve(g, x, &packed, &After::raw(g.c_out, g.output, &mut z));
+        convolve(g, x, &packed, &After::raw(g.c_out, g.output, z.as_mut_ptr()));
         return pooling.forward(&z, after);
     }
     let padded = Padded::new(g, x);

@@ -1,14 +1,28 @@
-//! The fully connected layer, without transposed copies of its matrices.
+//! The fully connected layer. Its matrix of weights is read once, at the speed of memory where rows are few.
 
 use candle_core::{Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::conv::BiasGradient;
-use super::geometry::part;
-use super::{Kernel, Matrix, MatrixMut, Op, Scalar, gemm};
+use super::activation::ReluGradient;
+use super::geometry::{part, parts};
+use super::product::{Finish, Product, Run, columns};
+use super::result::{Place, written};
+use super::scratch::Scratch;
+use super::simd::Real;
+use super::{Kernel, Op, Scalar};
 
-/// Columns of a result that one task computes.
-const COLUMNS: usize = 128;
+/// Terms of a sum that are computed at a time: the rows' part of them stays in the cache.
+const TERMS: usize = 2048;
+/// Outputs whose weights are read side by side.
+const GROUP: usize = 12;
+/// Groups of outputs of a task, at most.
+const GROUPS: usize = 8;
+/// Tasks for a layer whose outputs are too few for that.
+const TASKS: usize = 16;
+/// Inputs of a task of the data gradient, and outputs that it adds at a time.
+const PIECE: [usize; 2] = [512, 32];
+/// Inputs and outputs of a task of the weight gradient.
+const BLOCK: [usize; 2] = [2048, 48];
 
 /// Rows of x, inputs and outputs.
 #[derive(Clone, Copy)]
@@ -18,65 +32,175 @@ pub(crate) struct Sizes {
     pub(crate) outputs: usize,
 }
 
-impl Sizes {
-    fn forward<T: Scalar>(self, x: &[T], w: &[T], bias: Option<&[T]>) -> Vec<T> {
-        let Self { rows, inputs, outputs } = self;
-        let mut y = match bias {
-            Some(bias) => bias.repeat(rows),
-            None => vec![T::zero(); rows * outputs],
-        };
-        let result = MatrixMut::new(&mut y);
-        (0..outputs.div_ceil(COLUMNS)).into_par_iter().for_each(|task| {
-            let o = part(task, COLUMNS, outputs);
-            let w = Matrix::rows(w, o.start * inputs, inputs).t();
-            let shape = [rows, o.len(), inputs];
-            // SAFETY: these columns are this task's alone.
-            unsafe { gemm(shape, result, (o.start, outputs), bias.is_some(), Matrix::rows(x, 0, inputs), w) };
-        });
-        y
-    }
+/// x as the right operand of a product: in panels of `width` rows, the values of an input side by side.
+struct Packed<T: Real> {
+    values: Scratch<T>,
+    panel: usize,
+    width: usize,
+}
 
-    fn data_gradient<T: Scalar>(self, w: &[T], dy: &[T]) -> Vec<T> {
-        let Self { rows, inputs, outputs } = self;
-        let mut dx = vec![T::zero(); rows * inputs];
-        let result = MatrixMut::new(&mut dx);
-        (0..inputs.div_ceil(COLUMNS)).into_par_iter().for_each(|task| {
-            let i = part(task, COLUMNS, inputs);
-            let w = Matrix::rows(w, i.start, inputs);
-            let shape = [rows, i.len(), outputs];
-            // SAFETY: these columns are this task's alone.
-            unsafe { gemm(shape, result, (i.start, inputs), false, Matrix::rows(dy, 0, outputs), w) };
+impl<T: Scalar> Packed<T> {
+    fn new(x: &[T], Sizes { rows, inputs, .. }: Sizes) -> Self {
+        let width = columns::<T>().min(rows);
+        let panel = inputs * width;
+        let mut values = Scratch::new(rows.div_ceil(width) * panel);
+        values.par_chunks_mut(panel).enumerate().for_each(|(p, values)| {
+            let first = p * width;
+            values.par_chunks_mut(256 * width).enumerate().for_each(|(piece, values)| {
+                for row in first..(first + width).min(rows) {
+                    let x = &x[row * inputs + 256 * piece..][..values.len() / width];
+                    for (to, &x) in values[row - first..].iter_mut().step_by(width).zip(x) {
+                        *to = x;
+                    }
+                }
+            });
         });
-        dx
-    }
-
-    fn weight_gradient<T: Scalar>(self, x: &[T], dy: &[T]) -> Vec<T> {
-        let Self { rows, inputs, outputs } = self;
-        let mut dw = vec![T::zero(); outputs * inputs];
-        let result = MatrixMut::new(&mut dw);
-        (0..outputs.div_ceil(COLUMNS)).into_par_iter().for_each(|task| {
-            let o = part(task, COLUMNS, outputs);
-            let dy = Matrix::rows(dy, o.start, outputs).t();
-            let shape = [o.len(), inputs, rows];
-            // SAFETY: these rows are this task's alone.
-            unsafe { gemm(shape, result, (o.start * inputs, inputs), false, dy, Matrix::rows(x, 0, inputs)) };
-        });
-        dw
+        Self { values, panel, width }
     }
 }
 
-/// x·wᵀ, or x·wᵀ + bias where there are three inputs.
-pub(crate) struct Linear(pub(crate) Sizes);
+impl Sizes {
+    fn forward<T: Scalar>(self, x: &[T], w: &[T], bias: Option<&[T]>, relu: bool) -> Vec<T> {
+        let Self { rows, inputs, outputs } = self;
+        if rows == 0 || inputs == 0 {
+            return bias.map_or_else(|| vec![T::zero(); rows * outputs], |bias| bias.repeat(rows));
+        }
+        let packed = Packed::new(x, self);
+        let (panels, width, panel) = (&packed.values[..], packed.width, packed.panel);
+        let task = GROUP * outputs.div_ceil(GROUP * TASKS).min(GROUPS);
+        let write = |y: Place<T>| {
+            (0..outputs.div_ceil(task)).into_par_iter().for_each(|index| {
+                let outputs_here = part(index, task, outputs);
+                // The sums, an output a row.
+                let mut sums = Scratch::<T>::new(task * rows);
+                for terms in parts(inputs, TERMS) {
+                    for group in parts(outputs_here.len(), GROUP) {
+                        let product = Product {
+                            rows: group.len(),
+                            columns: rows,
+                            runs: &[Run { a: 0, b: 0, len: terms.len() }],
+                            a: w[(outputs_here.start + group.start) * inputs + terms.start..].as_ptr(),
+                            a_row: inputs,
+                            a_step: 1,
+                            b: panels[terms.start * width..].as_ptr(),
+                            b_panel: panel,
+                            b_step: width,
+                            c: sums[group.start * rows..].as_mut_ptr(),
+                            c_row: rows,
+                            finish: if terms.start == 0 { Finish::Store } else { Finish::Add },
+                        };
+                        // SAFETY: the operands have these sizes, the sums are this task's.
+                        unsafe { product.run() };
+                    }
+                }
+                for row in 0..rows {
+                    for o in outputs_here.clone() {
+                        let sum = sums[(o - outputs_here.start) * rows + row];
+                        let sum = bias.map_or(sum, |bias| sum + bias[o]);
+                        // SAFETY: these outputs are this task's alone. A NaN stays one.
+                        unsafe {
+                            *y.at(row * outputs + o) = if relu && sum < T::zero() { T::zero() } else { sum }
+                        };
+                    }
+                }
+            });
+        };
+        // SAFETY: the tasks' outputs are all there are.
+        unsafe { written(rows * outputs, write) }
+    }
+
+    pub(super) fn data_gradient<T: Scalar>(self, w: &[T], dy: &[T]) -> Vec<T> {
+        let Self { rows, inputs, outputs } = self;
+        if outputs == 0 {
+            return vec![T::zero(); rows * inputs];
+        }
+        let [piece, terms] = PIECE;
+        let write = |dx: Place<T>| {
+            (0..inputs.div_ceil(piece)).into_par_iter().for_each(|task| {
+                let i = part(task, piece, inputs);
+                for o in parts(outputs, terms) {
+                    let product = Product {
+                        rows,
+                        columns: i.len(),
+                        runs: &[Run { a: 0, b: 0, len: o.len() }],
+                        a: dy.as_ptr().wrapping_add(o.start),
+                        a_row: outputs,
+                        a_step: 1,
+                        b: w[o.start * inputs + i.start..].as_ptr(),
+                        b_panel: columns::<T>(),
+                        b_step: inputs,
+                        c: dx.at(i.start),
+                        c_row: inputs,
+                        finish: if o.start == 0 { Finish::Store } else { Finish::Add },
+                    };
+                    // SAFETY: the operands have these sizes, these columns are this task's alone.
+                    unsafe { product.run() };
+                }
+            });
+        };
+        // SAFETY: the tasks' columns are all there are.
+        unsafe { written(rows * inputs, write) }
+    }
+
+    pub(super) fn weight_gradient<T: Scalar>(self, x: &[T], dy: &[T]) -> Vec<T> {
+        let Self { rows, inputs, outputs } = self;
+        if rows == 0 {
+            return vec![T::zero(); outputs * inputs];
+        }
+        let [wide, high] = BLOCK;
+        let across = inputs.div_ceil(wide);
+        let write = |dw: Place<T>| {
+            (0..across * outputs.div_ceil(high)).into_par_iter().for_each(|task| {
+                let (i, o) = (part(task % across, wide, inputs), part(task / across, high, outputs));
+                for group in parts(o.len(), GROUP) {
+                    let product = Product {
+                        rows: group.len(),
+                        columns: i.len(),
+                        runs: &[Run { a: 0, b: 0, len: rows }],
+                        a: dy[o.start + group.start..].as_ptr(),
+                        a_row: 1,
+                        a_step: outputs,
+                        b: x[i.start..].as_ptr(),
+                        b_panel: columns::<T>(),
+                        b_step: inputs,
+                        c: dw.at((o.start + group.start) * inputs + i.start),
+                        c_row: inputs,
+                        finish: Finish::Store,
+                    };
+                    // SAFETY: the operands have these sizes, this block is this task's alone.
+                    unsafe { product.run() };
+                }
+            });
+        };
+        // SAFETY: the tasks' blocks are all there are.
+        unsafe { written(outputs * inputs, write) }
+    }
+}
+
+/// x·wᵀ, or x·wᵀ + bias where there are three inputs; with `relu` a negative result becomes 0.
+pub(crate) struct Linear {
+    pub(crate) sizes: Sizes,
+    pub(crate) relu: bool,
+}
 
 impl Linear {
+    /// The gradient of the sum before the activation.
+    fn inner(&self, result: &Tensor, gradient: &Tensor) -> Result<Tensor> {
+        if self.relu {
+            Op(ReluGradient(result.shape().clone())).apply2_detached([result, gradient])
+        } else {
+            Ok(gradient.clone())
+        }
+    }
+
     fn gradients(&self, x: &Tensor, w: &Tensor, gradient: &Tensor) -> Result<[Option<Tensor>; 2]> {
-        let dx = || Op(DataGradient(self.0)).apply2_detached([w, gradient]);
-        let dw = || Op(WeightGradient(self.0)).apply2_detached([x, gradient]);
+        let dx = || Op(DataGradient(self.sizes)).apply2_detached([w, gradient]);
+        let dw = || Op(WeightGradient(self.sizes)).apply2_detached([x, gradient]);
         Ok([x.track_op().then(dx).transpose()?, w.track_op().then(dw).transpose()?])
     }
 
     fn output(&self) -> Shape {
-        (self.0.rows, self.0.outputs).into()
+        (self.sizes.rows, self.sizes.outputs).into()
     }
 }
 
@@ -88,16 +212,16 @@ impl Kernel<2> for Linear {
     }
 
     fn run<T: Scalar>(&self, [x, w]: [&[T]; 2]) -> Vec<T> {
-        self.0.forward(x, w, None)
+        self.sizes.forward(x, w, None, self.relu)
     }
 
     fn backward(
         &self,
         [x, w]: [&Tensor; 2],
-        _result: &Tensor,
+        result: &Tensor,
         gradient: &Tensor,
     ) -> Result<[Option<Tensor>; 2]> {
-        self.gradients(x, w, gradient)
+        self.gradients(x, w, &self.inner(result, gradient)?)
     }
 }
 
@@ -109,19 +233,19 @@ impl Kernel<3> for Linear {
     }
 
     fn run<T: Scalar>(&self, [x, w, bias]: [&[T]; 3]) -> Vec<T> {
-        self.0.forward(x, w, Some(bias))
+        self.sizes.forward(x, w, Some(bias), self.relu)
     }
 
     fn backward(
         &self,
         [x, w, bias]: [&Tensor; 3],
-        _result: &Tensor,
+        result: &Tensor,
         gradient: &Tensor,
     ) -> Result<[Option<Tensor>; 3]> {
-        let [dx, dw] = self.gradients(x, w, gradient)?;
-        let sum = BiasGradient { batch: self.0.rows, channels: self.0.outputs, positions: 1 };
-        let db = bias.track_op().then(|| Op(sum).apply_detached([gradient])).transpose()?;
-        Ok([dx, dw, db])
+        let gradient = self.inner(result, gradient)?;
+        let [dx, dw] = self.gradients(x, w, &gradient)?;
+        let db = || Op(BiasGradient(self.sizes)).apply_detached([&gradient]);
+        Ok([dx, dw, bias.track_op().then(db).transpose()?])
     }
 }
 
@@ -150,5 +274,26 @@ impl Kernel<2> for WeightGradient {
 
     fn run<T: Scalar>(&self, [x, gradient]: [&[T]; 2]) -> Vec<T> {
         self.0.weight_gradient(x, gradient)
+    }
+}
+
+/// The sum over the rows.
+struct BiasGradient(Sizes);
+
+impl Kernel<1> for BiasGradient {
+    const NAME: &'static str = "linear-bias-gradient";
+
+    fn shape(&self) -> Shape {
+        self.0.outputs.into()
+    }
+
+    fn run<T: Scalar>(&self, [gradient]: [&[T]; 1]) -> Vec<T> {
+        let mut total = vec![T::zero(); self.0.outputs];
+        for row in gradient.chunks_exact(self.0.outputs.max(1)) {
+            for (total, &gradient) in total.iter_mut().zip(row) {
+                *total += gradient;
+            }
+        }
+        total
     }
 }

@@ -1,11 +1,11 @@
 //! Max pooling of channels-last images over (time, height, width), with the places of the maxima kept for the gradient.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::after::{After, Best, gate};
 use super::scratch::Scratch;
-use super::simd::{Lane, Real};
+use super::simd::{Lane, Real, dispatch};
 use super::{MatrixMut, Scalar};
 use crate::Activation;
 
@@ -22,10 +22,6 @@ pub(crate) struct Pooling {
 }
 
 impl Pooling {
-    pub(crate) fn inputs(&self) -> usize {
-        self.batch * self.channels * self.input.iter().product::<usize>()
-    }
-
     pub(crate) fn outputs(&self) -> usize {
         self.batch * self.channels * self.output.iter().product::<usize>()
     }
@@ -85,7 +81,7 @@ impl Pooling {
     /// # Safety
     /// The rows of inputs can be read; the row of results is the caller's alone.
     pub(crate) unsafe fn row<T: Real>(&self, row: usize, lines: &[(*const T, usize)], after: &After<T>) {
-        Arch::new().dispatch(Row { pooling: self, row, lines, after });
+        dispatch(Row { pooling: self, row, lines, after });
     }
 
     /// The gradient of the inputs, written whole. `result` is what the forward pass gave; its gradient passes the
@@ -103,7 +99,7 @@ impl Pooling {
         }
         let dx = MatrixMut::new(dx);
         let task = |row| {
-            Arch::new().dispatch(RowGradient {
+            dispatch(RowGradient {
                 pooling: self,
                 row,
                 add: !partition,
@@ -230,7 +226,7 @@ pub(crate) fn before_activation<T: Scalar>(activation: Activation, result: &[T],
     let mut dz = Scratch::new(dy.len());
     let sources = dy.par_chunks(ELEMENTS).zip(result.par_chunks(ELEMENTS));
     dz.par_chunks_mut(ELEMENTS).zip(sources).for_each(|(dz, (dy, result))| {
-        Arch::new().dispatch(Gate { activation, dy, result, dz });
+        dispatch(Gate { activation, dy, result, dz });
     });
     dz
 }
@@ -270,7 +266,7 @@ pub(crate) fn column_sums<T: Scalar>(x: &[T], columns: usize) -> Vec<T> {
         .par_chunks(part * columns)
         .map(|x| {
             let mut sums = vec![T::zero(); columns];
-            Arch::new().dispatch(Sums { x, sums: &mut sums });
+            dispatch(Sums { x, sums: &mut sums });
             sums
         })
         .collect();

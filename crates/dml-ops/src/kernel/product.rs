@@ -5,10 +5,10 @@
 //! gradient's are rows of the image, a plain product has one. Neither operand is copied; B's columns must be
 //! neighbours in memory, A can lie in any way.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 
 use super::after::activate;
-use super::simd::{Lane, Real};
+use super::simd::{Lane, Real, dispatch};
 use crate::Activation;
 
 /// Registers side by side in a tile.
@@ -63,7 +63,7 @@ pub(crate) fn columns<T: Real>() -> usize {
             WIDTH * T::lanes::<S>()
         }
     }
-    Arch::new().dispatch(Lanes::<T>(std::marker::PhantomData))
+    dispatch(Lanes::<T>(std::marker::PhantomData))
 }
 
 impl<T: Real> Product<'_, T> {
@@ -72,7 +72,7 @@ impl<T: Real> Product<'_, T> {
     /// # Safety
     /// Every element that the sums name can be read, and every element of the result written by this call alone.
     pub(crate) unsafe fn run(self) {
-        Arch::new().dispatch(self);
+        dispatch(self);
     }
 }
 

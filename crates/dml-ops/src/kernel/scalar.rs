@@ -41,31 +41,6 @@ macro_rules! scalar {
 scalar!(f32);
 scalar!(f64);
 
-/// A matrix in borrowed memory: the element of row `r` and column `c` is at `offset + r·strides.0 + c·strides.1`.
-#[derive(Clone, Copy)]
-pub(crate) struct Matrix<'a, T> {
-    pub(crate) data: &'a [T],
-    pub(crate) offset: usize,
-    pub(crate) strides: (usize, usize),
-}
-
-impl<'a, T> Matrix<'a, T> {
-    /// A row-major matrix with this distance between rows.
-    pub(crate) fn rows(data: &'a [T], offset: usize, stride: usize) -> Self {
-        Self { data, offset, strides: (stride, 1) }
-    }
-
-    /// The transposed matrix.
-    pub(crate) fn t(self) -> Self {
-        Self { strides: (self.strides.1, self.strides.0), ..self }
-    }
-
-    fn check(&self, rows: usize, cols: usize) {
-        let last = self.offset + (rows - 1) * self.strides.0 + (cols - 1) * self.strides.1;
-        assert!(last < self.data.len(), "a matrix operand reaches beyond its memory");
-    }
-}
-
 /// A row-major result matrix that several tasks write, each its own part.
 #[derive(Clone, Copy)]
 pub(crate) struct MatrixMut<T> {
@@ -96,51 +71,6 @@ impl<T> MatrixMut<T> {
     pub(crate) unsafe fn slice(&self, offset: usize, len: usize) -> &mut [T] {
         assert!(offset + len <= self.len, "a part reaches beyond the result");
         unsafe { std::slice::from_raw_parts_mut(self.data.add(offset), len) }
-    }
-}
-
-/// `dst = a·b`, or `dst += a·b` where `accumulate`, on one thread; `dst` is the m × n matrix at `offset` with rows
-/// `stride` apart, `a` is m × k and `b` is k × n.
-///
-/// # Safety
-/// No other reference to the m × n elements of `dst` may exist during the call.
-pub(crate) unsafe fn gemm<T: Scalar>(
-    [m, n, k]: [usize; 3],
-    dst: MatrixMut<T>,
-    (offset, stride): (usize, usize),
-    accumulate: bool,
-    a: Matrix<'_, T>,
-    b: Matrix<'_, T>,
-) {
-    if m == 0 || n == 0 || k == 0 {
-        return;
-    }
-    a.check(m, k);
-    b.check(k, n);
-    assert!(offset + (m - 1) * stride + n <= dst.len, "a product reaches beyond the result");
-    // SAFETY: the three operands were checked to lie in their memory, the result is the caller's alone.
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            dst.data.add(offset),
-            1,
-            stride as isize,
-            accumulate,
-            a.data.as_ptr().add(a.offset),
-            a.strides.1 as isize,
-            a.strides.0 as isize,
-            b.data.as_ptr().add(b.offset),
-            b.strides.1 as isize,
-            b.strides.0 as isize,
-            T::one(),
-            T::one(),
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
     }
 }
 

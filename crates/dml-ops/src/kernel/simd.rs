@@ -1,8 +1,18 @@
 //! Vector arithmetic for f32 and f64, the same code on every instruction set that pulp finds at run time.
 
-use std::ops::{Add, Mul, Sub};
+use std::ops::{Add, Div, Mul, Sub};
 
-use pulp::Simd;
+use pulp::{Arch, Simd, WithSimd};
+
+/// Runs an operation in the best instruction set of this processor.
+#[inline(always)]
+pub(crate) fn dispatch<Op: WithSimd>(op: Op) -> Op::Output {
+    #[cfg(test)]
+    if let Some(arch) = testing::ARCH.get() {
+        return arch.dispatch(op);
+    }
+    Arch::new().dispatch(op)
+}
 
 /// f32 or f64, with vectors of as many as the processor has lanes for.
 pub(crate) trait Real: Copy + Default + PartialOrd + Send + Sync + 'static {
@@ -29,6 +39,10 @@ pub(crate) trait Real: Copy + Default + PartialOrd + Send + Sync + 'static {
     fn sub<S: Simd>(s: S, a: Self::Lanes<S>, b: Self::Lanes<S>) -> Self::Lanes<S>;
 
     fn mul<S: Simd>(s: S, a: Self::Lanes<S>, b: Self::Lanes<S>) -> Self::Lanes<S>;
+
+    fn div<S: Simd>(s: S, a: Self::Lanes<S>, b: Self::Lanes<S>) -> Self::Lanes<S>;
+
+    fn root<S: Simd>(s: S, a: Self::Lanes<S>) -> Self::Lanes<S>;
 
     /// a·b + c, fused where the processor can.
     fn fma<S: Simd>(s: S, a: Self::Lanes<S>, b: Self::Lanes<S>, c: Self::Lanes<S>) -> Self::Lanes<S>;
@@ -147,6 +161,12 @@ impl<T: Real, S: Simd> Lane<T, S> {
         self * Self::splat(self.s, T::of(factor))
     }
 
+    /// The square root.
+    #[inline(always)]
+    pub(crate) fn root(self) -> Self {
+        Self { x: T::root(self.s, self.x), ..self }
+    }
+
     /// `yes` where self > x, `no` elsewhere, and where one of the two is not a number.
     #[inline(always)]
     pub(crate) fn if_greater(self, x: Self, yes: Self, no: Self) -> Self {
@@ -176,9 +196,10 @@ macro_rules! operator {
 operator!(Add, add);
 operator!(Sub, sub);
 operator!(Mul, mul);
+operator!(Div, div);
 
 macro_rules! real {
-    ($ty:ident, $lanes:ident, $splat:ident, $add:ident, $sub:ident, $mul:ident, $fma:ident,
+    ($ty:ident, $lanes:ident, $splat:ident, $add:ident, $sub:ident, $mul:ident, $div:ident, $root:ident, $fma:ident,
      $greater:ident, $equal:ident, $select:ident, $load:ident, $store:ident) => {
         impl Real for $ty {
             type Lanes<S: Simd> = S::$lanes;
@@ -211,6 +232,16 @@ macro_rules! real {
             #[inline(always)]
             fn mul<S: Simd>(s: S, a: S::$lanes, b: S::$lanes) -> S::$lanes {
                 s.$mul(a, b)
+            }
+
+            #[inline(always)]
+            fn div<S: Simd>(s: S, a: S::$lanes, b: S::$lanes) -> S::$lanes {
+                s.$div(a, b)
+            }
+
+            #[inline(always)]
+            fn root<S: Simd>(s: S, a: S::$lanes) -> S::$lanes {
+                s.$root(a)
             }
 
             #[inline(always)]
@@ -262,6 +293,8 @@ real!(
     add_f32s,
     sub_f32s,
     mul_f32s,
+    div_f32s,
+    sqrt_f32s,
     mul_add_e_f32s,
     greater_than_f32s,
     equal_f32s,
@@ -276,6 +309,8 @@ real!(
     add_f64s,
     sub_f64s,
     mul_f64s,
+    div_f64s,
+    sqrt_f64s,
     mul_add_e_f64s,
     greater_than_f64s,
     equal_f64s,
@@ -283,3 +318,32 @@ real!(
     partial_load_f64s,
     partial_store_f64s
 );
+
+/// One instruction set after the other, for tests.
+#[cfg(test)]
+pub(crate) mod testing {
+    use std::cell::Cell;
+
+    use pulp::Arch;
+
+    thread_local!(pub(super) static ARCH: Cell<Option<Arch>> = const { Cell::new(None) });
+
+    /// What `task` gives in each instruction set of this processor, and without any.
+    pub(crate) fn on_each<R: Send>(task: impl Fn() -> R + Sync) -> Vec<R> {
+        let mut all = vec![Arch::Scalar];
+        #[cfg(target_arch = "x86_64")]
+        {
+            all.extend(pulp::x86::V3::try_new().map(Arch::V3));
+            all.extend(pulp::x86::V4::try_new().map(Arch::V4));
+        }
+        if cfg!(not(target_arch = "x86_64")) {
+            all.push(Arch::new());
+        }
+        let run = |arch| {
+            let pool =
+                rayon::ThreadPoolBuilder::new().num_threads(2).start_handler(move |_| ARCH.set(Some(arch)));
+            pool.build().unwrap().install(&task)
+        };
+        all.into_iter().map(run).collect()
+    }
+}

@@ -6,7 +6,7 @@
 //! more dimensions Jia, Zlateski, Durand and Li, PPoPP 2018). A data gradient is the same pass with flipped filters; a
 //! weight gradient multiplies the points of the inputs with those of the gradients.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::after::After;
@@ -14,6 +14,7 @@ use super::filters::Filters;
 use super::geometry::Geometry;
 use super::product::{Finish, Product, Run, columns};
 use super::scratch::Scratch;
+use super::simd::dispatch;
 use super::{MatrixMut, Scalar};
 use axis::{Axis, F23, F25, F43, MOST, One};
 use tile::{Gradients, Inputs, Map, Places};
@@ -120,7 +121,6 @@ struct Tiles {
     /// All, and those of a chunk.
     count: usize,
     chunk: usize,
-    frames: [usize; 2],
 }
 
 impl Tiles {
@@ -137,7 +137,7 @@ impl Tiles {
         let most = (CHUNK / (width * size_of::<T>())).clamp(TILES, count.max(TILES));
         // Chunks of equal size, rather than a small one at the end.
         let chunk = count.div_ceil(count.div_ceil(most)).next_multiple_of(TILES).min(count);
-        Self { over, count, chunk, frames: if whole { [g.input[0], times] } else { [1, 1] } }
+        Self { over, count, chunk }
     }
 
     /// Where a tile starts: sample, and tile over (time, height, width).
@@ -198,7 +198,7 @@ impl<'a, T: Scalar> Points<'a, T> {
                 frame,
                 axes: std::marker::PhantomData,
             };
-            Arch::new().dispatch(task);
+            dispatch(task);
         });
     }
 }
@@ -317,7 +317,7 @@ fn pass<T: Scalar, Sp: Axis, Ti: Axis>(g: &Geometry, filters: &Filters, x: &[T],
                 frames: task % sets * set..(task % sets * set + set).min(frames[1]),
                 axes: std::marker::PhantomData,
             };
-            Arch::new().dispatch(task);
+            dispatch(task);
         });
     }
 }

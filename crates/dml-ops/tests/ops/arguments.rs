@@ -1,7 +1,7 @@
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor, Var};
 use dml_ops::{
-    Conv2d, Conv3d, Lrn, LrnAlpha, Padding2d, Pool, Result, RowKeys, conv2d, conv3d, dropout, linear, lrn,
-    max_pool2d, portable, relu,
+    Conv2d, Conv3d, Lrn, LrnAlpha, Padding2d, Pool, Result, RowKeys, conv2d, conv3d, dropout, linear,
+    linear_relu, lrn, max_pool2d, portable, relu, relu6,
 };
 
 use crate::{normal, values};
@@ -28,6 +28,10 @@ fn that_do_not_fit_are_named() {
     refused(pool([2, 2], [0, 2]), "padding of 2 is not less");
     refused(pool([6, 2], [0, 0]), "does not fit into an input of 5");
     refused(linear(&normal((2, 3), 0), &normal((4, 5), 1), None), "w must have 3 inputs, has 5");
+    refused(
+        linear_relu(&normal((2, 3), 0), &normal((4, 3), 1), Some(&normal(3, 2))),
+        "linear_relu: bias must have shape [4], has [3]",
+    );
     let options = Lrn { size: 0, alpha: 1.0, beta: 0.5, k: 1.0, convention: LrnAlpha::Plain };
     refused(lrn(&x, &options), "size must not be 0");
     refused(lrn(&x, &Lrn { size: 3, k: 0.0, ..options }), "k, alpha must be positive");
@@ -73,6 +77,15 @@ fn nan_passes_relu_and_max_pool() {
         let y = values(&y.unwrap());
         assert!(y[1].is_nan());
         assert_eq!([y[0], y[2], y[3], y[4]], [1.0, 3.0, 0.0, 0.0]);
+    }
+    // PyTorch's values, and its gradient of 0 at both ends.
+    let x6 = Var::new(&[-1f64, 0.0, 2.0, 6.0, 7.0, f64::NAN], &Device::Cpu).unwrap();
+    for y in [relu6(&x6), portable::relu6(&x6)] {
+        let y = y.unwrap();
+        assert_eq!(values(&y)[..5], [0.0, 0.0, 2.0, 6.0, 6.0]);
+        assert!(values(&y)[5].is_nan());
+        let gradients = y.sum_all().unwrap().backward().unwrap();
+        assert_eq!(values(gradients.get(&x6).unwrap())[..5], [0.0, 0.0, 1.0, 0.0, 0.0]);
     }
     let y = max_pool2d(&x, &Pool { kernel: [2, 2], stride: [2, 2], padding: [0, 0], ceil: false }).unwrap();
     assert!(values(&y)[0].is_nan());

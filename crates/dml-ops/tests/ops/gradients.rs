@@ -1,7 +1,7 @@
 use candle_core::Tensor;
 use dml_ops::{
-    Conv2d, Conv3d, Lrn, LrnAlpha, Padding2d, Pool, Result, RowKeys, conv2d, conv3d, dropout, linear, lrn,
-    max_pool2d, max_pool3d, relu,
+    Conv2d, Conv3d, Lrn, LrnAlpha, Padding2d, Pool, Result, RowKeys, conv2d, conv3d, dropout, linear,
+    linear_relu, lrn, max_pool2d, max_pool3d, relu, relu6,
 };
 
 use crate::{assert_close, distinct, gradients, normal, values};
@@ -84,11 +84,14 @@ fn of_linear() {
     let inputs = [normal((3, 7), 0), normal((5, 7), 1), normal(5, 2)];
     check("linear", &inputs, |i| linear(&i[0], &i[1], Some(&i[2])));
     check("linear without bias", &inputs[..2], |i| linear(&i[0], &i[1], None));
+    check("linear_relu", &inputs, |i| linear_relu(&i[0], &i[1], Some(&i[2])));
 }
 
 #[test]
 fn of_relu_and_dropout() {
     check("relu", &[distinct((3, 7), 0)], |i| relu(&i[0]));
+    // On both sides of 0 and of 6.
+    check("relu6", &[(distinct((3, 7), 0) * 9.0).unwrap()], |i| relu6(&i[0]));
     let keys = RowKeys { seed: 3, epoch: 1, samples: vec![5, 8, 2] };
     check("dropout", &[normal((3, 7), 0)], |i| dropout(&i[0], 0.4, 1, &keys));
 }

@@ -1,7 +1,7 @@
 use candle_core::{DType, Tensor};
 use dml_ops::{
-    Conv2d, Conv3d, Lrn, LrnAlpha, Padding2d, Pool, Result, conv2d, conv3d, linear, lrn, max_pool2d,
-    max_pool3d, portable, relu,
+    Conv2d, Conv3d, Lrn, LrnAlpha, Padding2d, Pool, Result, conv2d, conv3d, linear, linear_relu, lrn,
+    max_pool2d, max_pool3d, portable, relu, relu6,
 };
 use proptest::prelude::*;
 
@@ -101,10 +101,17 @@ proptest! {
     }
 
     #[test]
-    fn linear_is_the_kernel((n, i, o) in (1usize..5, 1usize..300, 1usize..300), bias: bool) {
+    fn linear_is_the_kernel((n, i, o) in (1usize..70, 1usize..300, 1usize..300), bias: bool, activated: bool) {
         let all = [normal((n, i), 0), normal((o, i), 1), normal(o, 2)];
         let inputs = if bias { &all[..] } else { &all[..2] };
-        check(inputs, |i| linear(&i[0], &i[1], i.get(2)), |i| portable::linear(&i[0], &i[1], i.get(2)));
+        check(
+            inputs,
+            |i| if activated { linear_relu(&i[0], &i[1], i.get(2)) } else { linear(&i[0], &i[1], i.get(2)) },
+            |i| {
+                let y = portable::linear(&i[0], &i[1], i.get(2))?;
+                if activated { portable::relu(&y) } else { Ok(y) }
+            },
+        );
     }
 }
 
@@ -121,8 +128,19 @@ fn conv_of_several_tiles_is_the_kernel() {
 }
 
 #[test]
-fn relu_is_the_kernel() {
-    check(&[distinct((3, 50), 0)], |i| relu(&i[0]), |i| portable::relu(&i[0]));
+fn linear_of_several_blocks_is_the_kernel() {
+    // More terms, inputs and outputs than a task takes at a time.
+    let inputs = [normal((35, 4133), 0), normal((103, 4133), 1), normal(103, 2)];
+    check(&inputs, |i| linear(&i[0], &i[1], i.get(2)), |i| portable::linear(&i[0], &i[1], i.get(2)));
+}
+
+#[test]
+fn activations_are_the_kernels() {
+    for shape in [(3, 50), (7, 5001)] {
+        check(&[distinct(shape, 0)], |i| relu(&i[0]), |i| portable::relu(&i[0]));
+        let x = (distinct(shape, 0) * 9.0).unwrap();
+        check(&[x], |i| relu6(&i[0]), |i| portable::relu6(&i[0]));
+    }
 }
 
 #[test]

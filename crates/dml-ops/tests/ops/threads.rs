@@ -1,6 +1,7 @@
 use candle_core::{DType, Tensor};
 use dml_ops::{
-    Conv2d, Conv3d, Lrn, LrnAlpha, Padding2d, Pool, Result, conv2d, conv3d, linear, lrn, max_pool3d, relu,
+    Conv2d, Conv3d, Lrn, LrnAlpha, Padding2d, Pool, Result, conv2d, conv3d, linear, linear_relu, lrn,
+    max_pool3d, relu, relu6,
 };
 
 use crate::{gradients, normal, values};
@@ -39,12 +40,14 @@ fn change_no_bit() {
     let inputs = [normal((5, 6, 31, 33), 0), normal((7, 6, 1, 1), 1)];
     check("pointwise", &inputs, &|i| conv2d(&i[0], &i[1], None, &Conv2d::default()));
 
-    let inputs = [normal((17, 300), 0), normal((517, 300), 1), normal(517, 2)];
+    let inputs = [normal((17, 2300), 0), normal((517, 2300), 1), normal(517, 2)];
     check("linear", &inputs, &|i| linear(&i[0], &i[1], Some(&i[2])));
+    check("linear_relu", &inputs, &|i| linear_relu(&i[0], &i[1], Some(&i[2])));
 
     let pool = Pool { kernel: [2; 3], stride: [2; 3], padding: [0; 3], ceil: true };
     check("max_pool3d", &[normal((5, 6, 3, 31, 33), 0)], &|i| max_pool3d(&i[0], &pool));
     let options = Lrn { size: 5, alpha: 0.1, beta: 0.75, k: 2.0, convention: LrnAlpha::Plain };
     check("lrn", &[normal((5, 16, 31, 33), 0)], &|i| lrn(&i[0], &options));
     check("relu", &[normal((5, 16, 31, 33), 0)], &|i| relu(&i[0]));
+    check("relu6", &[normal((5, 16, 31, 33), 0)], &|i| relu6(&i[0]));
 }

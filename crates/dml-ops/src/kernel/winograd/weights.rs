@@ -2,11 +2,11 @@
 
 use std::marker::PhantomData;
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 
 use super::axis::{Axis, MOST};
 use crate::kernel::filters::{Block, Filters, ROWS};
-use crate::kernel::simd::{Lane, Real};
+use crate::kernel::simd::{Lane, dispatch};
 use crate::kernel::{MatrixMut, Scalar};
 
 /// Products a point: the taps over time, where the time axis has no tiles.
@@ -25,7 +25,7 @@ pub(super) fn to_points<T: Scalar, Sp: Axis, Ti: Axis>(filters: &Filters, w: &[T
     filters.for_each_block(|block, local| {
         filters.gather(w, block, local);
         let step = Step::<T, Sp, Ti>::new(filters, block, local, u.start());
-        Arch::new().dispatch(ToPoints(step));
+        dispatch(ToPoints(step));
     });
 }
 
@@ -34,7 +34,7 @@ pub(super) fn from_points<T: Scalar, Sp: Axis, Ti: Axis>(filters: &Filters, u: &
     let w = MatrixMut::new(w);
     filters.for_each_block(|block, local| {
         let step = Step::<T, Sp, Ti>::new(filters, block, local, u.as_ptr().cast_mut());
-        Arch::new().dispatch(FromPoints(step));
+        dispatch(FromPoints(step));
         // SAFETY: this block is this task's alone.
         unsafe { filters.scatter(local, block, w) };
     });

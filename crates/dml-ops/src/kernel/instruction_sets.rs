@@ -1,0 +1,49 @@
+//! Each kernel gives the same, but for rounding, in every instruction set of this processor and without any.
+
+use super::activation::{Relu6, ReluGradient};
+use super::linear::{Linear, Sizes};
+use super::simd::testing::on_each;
+use super::{Kernel, Scalar};
+
+/// Values in [−1, 1].
+fn wave<T: Scalar>(count: usize, speed: f64) -> Vec<T> {
+    (0..count).map(|i| T::from_f64((i as f64 * speed + 1.0).sin())).collect()
+}
+
+/// All results are the first within `tolerance` times the largest value.
+fn check<T: Scalar>(name: &str, tolerance: f64, task: impl Fn() -> Vec<T> + Sync) {
+    let all = on_each(task);
+    let values: Vec<Vec<f64>> = all.iter().map(|x| x.iter().map(|x| x.to_f64()).collect()).collect();
+    let scale = values[0].iter().fold(1.0, |most: f64, x| most.max(x.abs()));
+    for (set, found) in values.iter().enumerate() {
+        assert_eq!(found.len(), values[0].len());
+        for (i, (a, b)) in found.iter().zip(&values[0]).enumerate() {
+            assert!((a - b).abs() <= tolerance * scale, "{name}, set {set}: element {i} is {a}, not {b}");
+        }
+    }
+}
+
+fn check_all<T: Scalar>(tolerance: f64) {
+    for (rows, inputs, outputs) in [(1, 2100, 30), (5, 37, 13), (19, 70, 101)] {
+        let sizes = Sizes { rows, inputs, outputs };
+        let (x, w) = (wave::<T>(rows * inputs, 0.7), wave::<T>(outputs * inputs, 1.1));
+        let (bias, dy) = (wave::<T>(outputs, 2.0), wave::<T>(rows * outputs, 0.3));
+        check("linear", tolerance, || Linear { sizes, relu: true }.run([&x, &w, &bias]));
+        check("data gradient", tolerance, || sizes.data_gradient(&w, &dy));
+        check("weight gradient", tolerance, || sizes.weight_gradient(&x, &dy));
+    }
+    let (x, dy): (Vec<T>, _) = (wave(1003, 0.7), wave(1003, 0.3));
+    let scaled: Vec<T> = x.iter().map(|&x| x * T::from_f64(8.0)).collect();
+    check("relu6", 0.0, || Relu6(1003.into()).run([&scaled]));
+    check("relu gradient", 0.0, || ReluGradient(1003.into()).run([&x, &dy]));
+}
+
+#[test]
+fn agree_in_f32() {
+    check_all::<f32>(2e-6);
+}
+
+#[test]
+fn agree_in_f64() {
+    check_all::<f64>(1e-14);
+}
