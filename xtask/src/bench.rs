@@ -55,10 +55,11 @@ impl Model {
     }
 }
 
-/// Builds an example of a crate and says where it is.
-fn example(package: &str, name: &str) -> Result<PathBuf> {
+/// Builds a measuring program, an example of this workspace, and says where it is.
+fn example(name: &str) -> Result<PathBuf> {
     let release: &[&str] = if cfg!(debug_assertions) { &[] } else { &["--release"] };
-    let build = ["build", "--locked", "--package", package, "--example", name];
+    // With the features of the whole workspace, what its tests have built is used again.
+    let build = ["build", "--locked", "--workspace", "--example", name];
     crate::step::cargo(&[&build, release].concat())?;
     // This program lies in the folder of the same profile.
     let xtask = std::env::current_exe().context("where this program lies is unknown")?;

@@ -51,7 +51,7 @@ pub(super) fn run(program: &mut Command, runs: u32) -> Result<()> {
     }
     drop(recorded);
     let mut script = Command::new("perf");
-    script.args(["script", "--no-inline", "--fields", "tid,time,ip,sym", "--input"]).arg(&data);
+    script.args(["script", "--fields", "tid,time,ip,sym", "--input"]).arg(&data);
     let output = script.stderr(Stdio::null()).output().context(advice)?;
     std::fs::remove_dir_all(&folder)?;
     let table = Table::of(&String::from_utf8_lossy(&output.stdout), &steps);

@@ -51,7 +51,7 @@ pub(crate) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<()> {
     let python = args.vs_torch.then(torch::python).transpose()?;
-    let program = example("dml-model", "step")?;
+    let program = example("step")?;
     if args.model == Model::EfficientnetLite0 {
         compare(args, "forward", &program, python.as_deref())?;
     }
