@@ -47,14 +47,15 @@ enum Pass {
     Forward,
 }
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const HEAD: &str = "class";
 const LEARNING_RATE: f64 = 1e-4;
 
 fn main() -> Result<()> {
     let args = Args::parse();
-    if args.exact {
-        return Err("every convolution of dml-ops is direct: there is no choice to make".into());
-    }
+    dml_ops::set_exact(args.exact);
     let mut bench = Bench::new(&args)?;
     bench.time(1)?;
     let second = bench.time(1)?;
@@ -146,7 +147,7 @@ impl Bench {
             return Err(format!("the loss is {value}").into());
         }
         let backward = now()?;
-        let gradients = loss.backward()?;
+        let gradients = dml_ops::backward(&loss)?;
         let adam = now()?;
         for (name, var) in &self.vars {
             let gradient = gradients.get(var).ok_or_else(|| format!("{name} got no gradient"))?;

@@ -13,6 +13,9 @@ const HUGE: usize = 2 << 20;
 /// A line of the cache, where the others start.
 const LINE: usize = 64;
 
+/// Bytes that are kept for later at most.
+const KEPT: usize = 1 << 30;
+
 /// Memory that nobody uses now.
 static FREE: Mutex<Vec<Block>> = Mutex::new(Vec::new());
 
@@ -62,19 +65,13 @@ impl<T: Real> Scratch<T> {
     pub(crate) fn new(len: usize) -> Self {
         let bytes = (len * size_of::<T>()).max(LINE);
         let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
-        let fitting = free.iter().enumerate().filter(|(_, block)| block.layout.size() >= bytes);
+        // A much larger block is left to whoever needs it.
+        let fits = |block: &Block| (bytes..=2 * bytes + HUGE).contains(&block.layout.size());
+        let fitting = free.iter().enumerate().filter(|(_, block)| fits(block));
         let best = fitting.min_by_key(|(_, block)| block.layout.size()).map(|(index, _)| index);
-        let block = match best {
-            Some(index) => free.swap_remove(index),
-            None => {
-                // One that is too small makes room, so that there are never more blocks than were in use at a time.
-                let largest = free.iter().enumerate().max_by_key(|(_, block)| block.layout.size());
-                if let Some(index) = largest.map(|(index, _)| index) {
-                    free.swap_remove(index);
-                }
-                Block::new(bytes)
-            }
-        };
+        let kept = best.map(|index| free.remove(index));
+        drop(free);
+        let block = kept.unwrap_or_else(|| Block::new(bytes));
         Self { block: Some(block), len, values: PhantomData }
     }
 
@@ -102,7 +99,13 @@ impl<T: Real> DerefMut for Scratch<T> {
 impl<T: Real> Drop for Scratch<T> {
     fn drop(&mut self) {
         if let Some(block) = self.block.take() {
-            FREE.lock().unwrap_or_else(PoisonError::into_inner).push(block);
+            let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
+            free.push(block);
+            // What was not used for the longest time goes first.
+            let mut all: usize = free.iter().map(|block| block.layout.size()).sum();
+            while all > KEPT {
+                all -= free.remove(0).layout.size();
+            }
         }
     }
 }
