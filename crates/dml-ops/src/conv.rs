@@ -1,10 +1,9 @@
 use candle_core::{Shape, Tensor};
 
 use crate::kernel::conv::Conv;
-use crate::kernel::depthwise::{AddBias, Depthwise};
 use crate::kernel::geometry::Geometry;
 use crate::kernel::{Op, on_cpu_kernel};
-use crate::{OpError, Result, portable};
+use crate::{Activation, OpError, Result, channels_last_ops, portable};
 
 /// Stride and symmetric zero padding of [`conv3d`], each over (time, height, width).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,11 +131,9 @@ pub fn conv2d(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, options: &Conv2d) -
     if !depthwise {
         return convolve(x, w, bias, geometry, shape);
     }
-    let y = Op(Depthwise { geometry, shape: shape.clone() }).apply2([x, w])?;
-    Ok(match bias {
-        Some(bias) => Op(AddBias { geometry, shape }).apply2([&y, bias])?,
-        None => y,
-    })
+    let last = channels_last_ops::from_channels_first(x)?;
+    let y = channels_last_ops::depthwise(&last, w, bias, geometry, Activation::None)?;
+    channels_last_ops::to_channels_first(&y)
 }
 
 fn convolve(

@@ -12,11 +12,14 @@ pub(crate) mod elementwise;
 pub(crate) mod geometry;
 pub(crate) mod linear;
 pub(crate) mod lrn;
+pub(crate) mod lrn_last;
 pub(crate) mod pool;
 pub(crate) mod product;
 pub(crate) mod result;
 pub(crate) mod scratch;
 pub(crate) mod simd;
+pub(crate) mod sums;
+pub(crate) mod transpose;
 
 mod scalar;
 

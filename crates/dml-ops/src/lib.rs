@@ -3,6 +3,7 @@
 
 mod activation;
 mod adam;
+pub mod channels_last_ops;
 mod conv;
 mod dropout;
 mod error;

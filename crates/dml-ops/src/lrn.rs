@@ -36,6 +36,17 @@ impl Lrn {
             LrnAlpha::Plain => self.alpha,
         }
     }
+
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.size == 0 {
+            return Err(OpError::argument("lrn", "size", "must not be 0"));
+        }
+        if !(self.k > 0.0 && self.alpha >= 0.0) {
+            let problem = format!("must be positive and not negative, are {} and {}", self.k, self.alpha);
+            return Err(OpError::argument("lrn", "k, alpha", problem));
+        }
+        Ok(())
+    }
 }
 
 /// Local response normalisation: each element over `(k + alpha·sum of squares)^beta`, the sum over a window of channels
@@ -48,13 +59,7 @@ impl Lrn {
 /// If `x` has another rank, the size is 0, alpha is negative, or k is not positive.
 pub fn lrn(x: &Tensor, options: &Lrn) -> Result<Tensor> {
     let (n, c, h, w) = x.dims4()?;
-    if options.size == 0 {
-        return Err(OpError::argument("lrn", "size", "must not be 0"));
-    }
-    if !(options.k > 0.0 && options.alpha >= 0.0) {
-        let problem = format!("must be positive and not negative, are {} and {}", options.k, options.alpha);
-        return Err(OpError::argument("lrn", "k, alpha", problem));
-    }
+    options.check()?;
     if !on_cpu_kernel(x) {
         return portable::lrn(x, options);
     }
