@@ -31,7 +31,7 @@ fn check<T: Scalar>(name: &str, tolerance: f64, task: impl Fn() -> Vec<T> + Sync
 }
 
 fn check_all<T: Scalar>(tolerance: f64) {
-    for (rows, inputs, outputs) in [(1, 2100, 30), (5, 37, 13), (19, 70, 101)] {
+    for (rows, inputs, outputs) in [(1, 4500, 30), (7, 37, 13), (3, 70, 10), (19, 70, 101)] {
         let sizes = Sizes { rows, inputs, outputs };
         let (x, w) = (wave::<T>(rows * inputs, 0.7), wave::<T>(outputs * inputs, 1.1));
         let (bias, dy) = (wave::<T>(outputs, 2.0), wave::<T>(rows * outputs, 0.3));
@@ -75,7 +75,8 @@ fn check_all<T: Scalar>(tolerance: f64) {
 
 #[test]
 fn agree_in_f32() {
-    check_all::<f32>(2e-6);
+    // Sums of thousands of terms, one after the other without vectors.
+    check_all::<f32>(1e-5);
 }
 
 #[test]

@@ -1,6 +1,9 @@
 use candle_core::{DType, Device, Tensor};
-use dml_ops::channels_last_ops;
-use dml_ops::{Conv2d, Conv3d, Lrn, LrnAlpha, Padding2d, Pool, Result, conv2d, conv3d, lrn, max_pool3d};
+use dml_ops::channels_last_ops::{self, depthwise_conv2d};
+use dml_ops::{
+    Activation, Conv2d, Conv3d, Lrn, LrnAlpha, Padding2d, Pool, Result, conv2d, conv3d, linear_relu, lrn,
+    max_pool3d,
+};
 use serde_json::Value;
 
 use crate::{assert_close, gradients, values};
@@ -60,6 +63,30 @@ fn conv2d_is_torchs() {
         let options = Conv2d { stride: sizes(&case["stride"]), padding, groups };
         let inputs = [wave(&x, 0.7), wave(&w, 1.1), wave(&w[..1], 2.0)];
         check(&case, &inputs, |i| conv2d(&i[0], &i[1], Some(&i[2]), &options));
+    }
+}
+
+#[test]
+fn depthwise_conv2d_is_torchs() {
+    for case in golden("depthwise") {
+        let (x, w) = (sizes::<4>(&case["x"]), sizes::<4>(&case["w"]));
+        let [top, bottom, left, right] = sizes(&case["padding"]);
+        let padding = Padding2d { top, bottom, left, right };
+        let inputs = [(wave(&x, 0.7) * 6.0).unwrap(), wave(&w, 1.1), wave(&w[..1], 2.0)];
+        check(&case, &inputs, |i| {
+            let stride = sizes(&case["stride"]);
+            depthwise_conv2d(&i[0], &i[1], Some(&i[2]), stride, padding, Activation::Relu6)
+        });
+    }
+}
+
+#[test]
+fn linear_is_torchs() {
+    for case in golden("linear") {
+        let x = sizes::<2>(&case["x"]);
+        let outputs = case["outputs"].as_u64().unwrap() as usize;
+        let inputs = [wave(&x, 0.7), wave(&[outputs, x[1]], 1.1), wave(&[outputs], 2.0)];
+        check(&case, &inputs, |i| linear_relu(&i[0], &i[1], Some(&i[2])));
     }
 }
 
