@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use candle_core::{D, Device, Tensor};
+use candle_core::{Device, Tensor};
 use candle_nn::VarBuilder;
 use candle_nn::init::{Init, ONE, ZERO};
-use dml_ops::{Conv2d, Padding2d, conv2d};
+use dml_ops::channels_last::{Then, conv2d, depthwise_conv2d, from_channels_first, mean_positions};
+use dml_ops::{Activation, Conv2d, Padding2d};
 
 use crate::layers::{FullyConnected, Start, check_input};
 use crate::{Mode, Result, Root, checkpoint, pth};
@@ -15,7 +16,6 @@ use crate::{Mode, Result, Root, checkpoint, pth};
 pub use keys::{from_lukemelas, from_timm};
 
 mod keys;
-mod relu6;
 
 const INPUT: [usize; 3] = [3, 224, 224];
 /// The number of values in the pooled feature.
@@ -57,7 +57,7 @@ impl EfficientNetLite0 {
         let conv = |name: &str, bn: &str, outputs, inputs, kernel, options| {
             ConvBn::new(&vb, name, bn, [outputs, inputs, kernel, kernel], options)
         };
-        let stem = conv("_conv_stem", "_bn0", STEM, 3, 3, Options { stride: 2, groups: 1, relu6: true })?;
+        let stem = conv("_conv_stem", "_bn0", STEM, 3, 3, Options { stride: 2, by_channel: false, relu6: true })?;
         let mut blocks = Vec::new();
         let mut inputs = STEM;
         for (kernel, stride, expansion, outputs, repeats) in STAGES {
@@ -69,7 +69,7 @@ impl EfficientNetLite0 {
             }
         }
         let head =
-            conv("_conv_head", "_bn1", POOLED, inputs, 1, Options { stride: 1, groups: 1, relu6: true })?;
+            conv("_conv_head", "_bn1", POOLED, inputs, 1, Options { stride: 1, by_channel: false, relu6: true })?;
         Ok(Self { stem, blocks, head })
     }
 
@@ -83,11 +83,11 @@ impl EfficientNetLite0 {
     /// # Errors
     /// If the input has no three channels.
     pub fn pooled(&self, x: &Tensor) -> Result<Tensor> {
-        let mut x = self.stem.forward(x)?;
+        let mut x = self.stem.forward(&from_channels_first(x)?)?;
         for block in &self.blocks {
             x = block.forward(&x)?;
         }
-        Ok(self.head.forward(&x)?.flatten_from(2)?.mean(D::Minus1)?)
+        Ok(mean_positions(&self.head.forward(&x)?)?)
     }
 }
 
@@ -157,11 +157,11 @@ impl Block {
         stride: usize,
     ) -> Result<Self> {
         let wide = inputs * expansion;
-        let point = |relu6| Options { stride: 1, groups: 1, relu6 };
+        let point = |relu6| Options { stride: 1, by_channel: false, relu6 };
         let expand = (expansion > 1)
             .then(|| ConvBn::new(vb, "_expand_conv", "_bn0", [wide, inputs, 1, 1], point(true)))
             .transpose()?;
-        let filter = Options { stride, groups: wide, relu6: true };
+        let filter = Options { stride, by_channel: true, relu6: true };
         Ok(Self {
             expand,
             depthwise: ConvBn::new(vb, "_depthwise_conv", "_bn1", [wide, 1, kernel, kernel], filter)?,
@@ -182,7 +182,8 @@ impl Block {
 
 struct Options {
     stride: usize,
-    groups: usize,
+    /// Each channel has a filter of its own.
+    by_channel: bool,
     relu6: bool,
 }
 
@@ -211,20 +212,26 @@ impl ConvBn {
         })
     }
 
+    /// # Shapes
+    /// (n, h, w, c) → (n, h', w', c')
+    ///
     /// The normalisation is folded into the convolution's weight and bias at every call: with frozen
     /// statistics that is the same function with the same gradients, and it spares two passes over the
     /// activations.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let (_, _, height, width) = x.dims4()?;
+        let (_, height, width, _) = x.dims4()?;
         let (outputs, _, kernel_height, kernel_width) = self.weight.dims4()?;
         let scale = (&self.gamma / (&self.variance + EPSILON)?.sqrt()?)?;
         let weight = self.weight.broadcast_mul(&scale.reshape((outputs, 1, 1, 1))?)?;
         let bias = (&self.beta - (&self.mean * &scale)?)?;
         let stride = [self.options.stride; 2];
         let padding = Padding2d::same([height, width], [kernel_height, kernel_width], stride);
-        let options = Conv2d { stride, padding, groups: self.options.groups, ..Conv2d::default() };
-        let x = conv2d(x, &weight, Some(&bias), &options)?;
-        Ok(if self.options.relu6 { relu6::relu6(&x)? } else { x })
+        let activation = if self.options.relu6 { Activation::Relu6 } else { Activation::None };
+        if self.options.by_channel {
+            return Ok(depthwise_conv2d(x, &weight, Some(&bias), stride, padding, activation)?);
+        }
+        let options = Conv2d { stride, padding, ..Conv2d::default() };
+        Ok(conv2d(x, &weight, Some(&bias), &options, &Then { activation, pool: None })?)
     }
 }
 

@@ -8,7 +8,10 @@ use candle_core::{DType, Device, Tensor, Var};
 use criterion::{
     BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime,
 };
-use dml_ops::{Adam, AdamConfig, Result, RowKeys, dropout, linear_relu, relu};
+use dml_ops::channels_last::{self, depthwise_conv2d, mean_positions};
+use dml_ops::{
+    Activation, Adam, AdamConfig, Lrn, LrnAlpha, Padding2d, Result, RowKeys, dropout, linear_relu, relu,
+};
 use dml_rand::{Purpose, Stream};
 
 /// Uniform values in [−1, 1), f32.
@@ -84,12 +87,36 @@ fn elementwise(c: &mut Criterion) {
     group.finish();
 }
 
+/// Layers of EfficientNet-Lite0 and of VGG-S.
+fn channels_last(c: &mut Criterion) {
+    let mut group = c.benchmark_group("channels_last");
+    for (side, channels, kernel, stride) in
+        [(112, 32, 3, 1), (112, 96, 3, 2), (56, 144, 5, 2), (28, 240, 3, 2), (14, 672, 5, 1), (7, 1152, 5, 1)]
+    {
+        let x = values(&[16, side, side, channels]);
+        let all = [x.clone(), values(&[channels, 1, kernel, kernel]), values(&[channels])];
+        let padding = Padding2d::same([side; 2], [kernel; 2], [stride; 2]);
+        group.throughput(Throughput::Bytes(4 * x.elem_count() as u64));
+        time(&mut group, &format!("depthwise/{side}x{channels}x{kernel}/{stride}"), &all, |i| {
+            depthwise_conv2d(&i[0], &i[1], Some(&i[2]), [stride; 2], padding, Activation::Relu6)
+        });
+    }
+    let options = Lrn { size: 5, alpha: 5e-4, beta: 0.75, k: 2.0, convention: LrnAlpha::Plain };
+    let x = values(&[16, 109, 109, 96]);
+    group.throughput(Throughput::Bytes(4 * x.elem_count() as u64));
+    time(&mut group, "lrn", &[x], |i| channels_last::lrn(&i[0], &options));
+    let x = values(&[64, 7, 7, 1280]);
+    group.throughput(Throughput::Bytes(4 * x.elem_count() as u64));
+    time(&mut group, "mean_positions", &[x], |i| mean_positions(&i[0]));
+    group.finish();
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default()
         .sample_size(10)
         .warm_up_time(Duration::from_millis(200))
         .measurement_time(Duration::from_millis(1000));
-    targets = linears, adam, elementwise
+    targets = linears, adam, elementwise, channels_last
 }
 criterion_main!(benches);

@@ -1,6 +1,6 @@
 use candle_core::Tensor;
 
-use crate::kernel::activation::{Relu, Relu6};
+use crate::kernel::activation::Activate;
 use crate::kernel::{Op, on_cpu_kernel};
 use crate::{Result, portable};
 
@@ -28,7 +28,7 @@ pub fn relu(x: &Tensor) -> Result<Tensor> {
     if !on_cpu_kernel(x) {
         return portable::relu(x);
     }
-    Ok(Op(Relu(x.shape().clone())).apply([x])?)
+    Ok(Op(Activate(Activation::Relu, x.shape().clone())).apply([x])?)
 }
 
 /// min(max(x, 0), 6); the gradient is 1 strictly between 0 and 6, and 0 at both ends, as PyTorch's. A NaN stays one.
@@ -42,5 +42,5 @@ pub fn relu6(x: &Tensor) -> Result<Tensor> {
     if !on_cpu_kernel(x) {
         return portable::relu6(x);
     }
-    Ok(Op(Relu6(x.shape().clone())).apply([x])?)
+    Ok(Op(Activate(Activation::Relu6, x.shape().clone())).apply([x])?)
 }

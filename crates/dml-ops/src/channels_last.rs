@@ -11,7 +11,12 @@ use crate::kernel::pool::Pooling;
 use crate::kernel::transpose::Transpose;
 use crate::kernel::{Op, on_cpu_kernel};
 use crate::pool::MaxPool;
-use crate::{Activation, Conv2d, Conv3d, Lrn, OpError, Pool, Result, portable};
+use crate::{Activation, Conv2d, Conv3d, OpError, Pool, Result, portable};
+
+mod channelwise;
+
+pub(crate) use channelwise::depthwise;
+pub use channelwise::{depthwise_conv2d, lrn, mean_positions};
 
 /// What follows a convolution in the same pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,15 +190,4 @@ pub(crate) fn max_pool(
     let Pool { kernel, stride, padding: low, .. } = *pool;
     let pooling = Pooling { batch, channels, input, kernel, stride, low, output };
     Ok(Op(MaxPool::new(pooling, shape)).apply([x])?)
-}
-
-/// [`lrn`](crate::lrn) in this order of axes.
-///
-/// # Shapes
-/// `x` (n, h, w, c) → the same
-///
-/// # Errors
-/// As [`lrn`](crate::lrn).
-pub fn lrn(x: &Tensor, options: &Lrn) -> Result<Tensor> {
-    from_channels_first(&crate::lrn(&to_channels_first(x)?, options)?)
 }

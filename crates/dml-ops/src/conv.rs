@@ -2,10 +2,9 @@ use std::sync::OnceLock;
 
 use candle_core::{Shape, Tensor};
 
-use crate::channels_last::{from_channels_first, max_pool, to_channels_first};
+use crate::channels_last::{depthwise, from_channels_first, max_pool, to_channels_first};
 use crate::kernel::after::Windows;
 use crate::kernel::conv::Conv;
-use crate::kernel::depthwise::{AddBias, Depthwise};
 use crate::kernel::geometry::Geometry;
 use crate::kernel::{Op, on_cpu_kernel};
 use crate::{Activation, Algorithm, OpError, Pool, Result, portable};
@@ -107,29 +106,24 @@ pub fn conv3d(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, options: &Conv3d) -
 pub fn conv2d(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, options: &Conv2d) -> Result<Tensor> {
     let (n, c, h, width) = x.dims4()?;
     let (o, c_w, kh, kw) = w.dims4()?;
-    let depthwise = options.groups != 1;
-    if depthwise && (options.groups != c || o != c) {
+    let by_channel = options.groups != 1;
+    if by_channel && (options.groups != c || o != c) {
         let problem =
             format!("must be 1, or {c} with as many outputs (there are {o}); it is {}", options.groups);
         return Err(OpError::argument("conv2d", "groups", problem));
     }
-    let channels = [if depthwise { 1 } else { c }, o];
+    let channels = [if by_channel { 1 } else { c }, o];
     let mut geometry = Sizes::of_2d(options, n, channels, [h, width], [kh, kw]).check(c_w, bias)?;
     geometry.c_in = c;
     if !on_cpu_kernel(x) {
         return portable::conv2d(x, w, bias, options);
     }
-    let shape = Shape::from((n, o, geometry.output[1], geometry.output[2]));
-    if !depthwise {
+    if !by_channel {
         let layer = Layer { geometry, activation: Activation::None, algorithm: options.algorithm };
         let x = from_channels_first(x)?;
         return to_channels_first(&layer.apply(&x, w, bias, None, |[_, h, w]| (n, h, w, o).into())?);
     }
-    let y = Op(Depthwise { geometry, shape: shape.clone() }).apply2([x, w])?;
-    Ok(match bias {
-        Some(bias) => Op(AddBias { geometry, shape }).apply2([&y, bias])?,
-        None => y,
-    })
+    to_channels_first(&depthwise(&from_channels_first(x)?, w, bias, geometry, Activation::None)?)
 }
 
 /// A convolution in channels-last order, with its activation.

@@ -20,6 +20,7 @@ pub(crate) mod product;
 pub(crate) mod result;
 pub(crate) mod scratch;
 pub(crate) mod simd;
+pub(crate) mod sums;
 pub(crate) mod transpose;
 pub(crate) mod winograd;
 
@@ -33,7 +34,7 @@ use candle_core::{
 };
 
 use crate::backward::keep;
-pub(crate) use scalar::{MatrixMut, Scalar, dot, sum};
+pub(crate) use scalar::{MatrixMut, Scalar};
 
 /// Whether the operations on this tensor run on the CPU kernels; all others run on [`crate::portable`].
 ///

@@ -1,7 +1,7 @@
 use candle_core::Tensor;
 
-use crate::kernel::lrn::Normalise;
-use crate::kernel::{Op, on_cpu_kernel};
+use crate::channels_last::{self, from_channels_first, to_channels_first};
+use crate::kernel::on_cpu_kernel;
 use crate::{OpError, Result, portable};
 
 /// What a library means by the alpha of [`Lrn`].
@@ -36,6 +36,17 @@ impl Lrn {
             LrnAlpha::Plain => self.alpha,
         }
     }
+
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.size == 0 {
+            return Err(OpError::argument("lrn", "size", "must not be 0"));
+        }
+        if !(self.k > 0.0 && self.alpha >= 0.0) {
+            let problem = format!("must be positive and not negative, are {} and {}", self.k, self.alpha);
+            return Err(OpError::argument("lrn", "k, alpha", problem));
+        }
+        Ok(())
+    }
 }
 
 /// Local response normalisation: each element over `(k + alpha·sum of squares)^beta`, the sum over a window of channels
@@ -47,17 +58,10 @@ impl Lrn {
 /// # Errors
 /// If `x` has another rank, the size is 0, alpha is negative, or k is not positive.
 pub fn lrn(x: &Tensor, options: &Lrn) -> Result<Tensor> {
-    let (n, c, h, w) = x.dims4()?;
-    if options.size == 0 {
-        return Err(OpError::argument("lrn", "size", "must not be 0"));
-    }
-    if !(options.k > 0.0 && options.alpha >= 0.0) {
-        let problem = format!("must be positive and not negative, are {} and {}", options.k, options.alpha);
-        return Err(OpError::argument("lrn", "k, alpha", problem));
-    }
+    x.dims4()?;
+    options.check()?;
     if !on_cpu_kernel(x) {
         return portable::lrn(x, options);
     }
-    let Lrn { size, beta, k, .. } = *options;
-    Ok(Op(Normalise { size, alpha: options.factor(), beta, k, dims: [n, c, h, w] }).apply([x])?)
+    to_channels_first(&channels_last::lrn(&from_channels_first(x)?, options)?)
 }

@@ -6,14 +6,13 @@ use candle_core::{Error, Result, Shape, Tensor};
 
 use super::after::{After, Windows};
 use super::geometry::Geometry;
-use super::pool::{Pooling, before_activation, column_sums};
+use super::pool::{Pooling, before_activation};
 use super::result::{Place, written};
 use super::scratch::Scratch;
+use super::sums::Sums;
 use super::winograd::{self, Time};
 use super::{Kernel, Scalar, direct, gradients};
-use super::{Op, sum};
 use crate::{Activation, Algorithm};
-use rayon::prelude::*;
 
 /// The inputs are x (n, t, h, w, c), the weights (o, c, kt, kh, kw) and, as a third, the bias (o).
 pub(crate) struct Conv {
@@ -160,7 +159,11 @@ impl Conv {
             }
             dw
         });
-        Ok([dx, dw, want_bias.then(|| column_sums(dz, g.c_out))])
+        let sums = || {
+            let positions = g.batch * g.out_positions();
+            Sums { batch: 1, positions, channels: g.c_out, shape: g.c_out.into() }.of(dz)
+        };
+        Ok([dx, dw, want_bias.then(sums)])
     }
 }
 
@@ -222,37 +225,5 @@ impl Kernel<3> for Conv {
         wanted: [bool; 3],
     ) -> Result<[Option<Vec<T>>; 3]> {
         Conv::backward(self, x, w, values, wanted)
-    }
-}
-
-/// The sum over the batch and all positions.
-pub(crate) struct BiasGradient {
-    pub(crate) batch: usize,
-    pub(crate) channels: usize,
-    pub(crate) positions: usize,
-}
-
-impl BiasGradient {
-    /// The gradient of a convolution's bias, if it needs one.
-    pub(crate) fn of(geometry: &Geometry, bias: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
-        let (batch, channels) = (geometry.batch, geometry.c_out);
-        let kernel = Self { batch, channels, positions: geometry.out_positions() };
-        bias.track_op().then(|| Op(kernel).apply_detached([gradient])).transpose()
-    }
-}
-
-impl Kernel<1> for BiasGradient {
-    const NAME: &'static str = "bias-gradient";
-
-    fn shape(&self) -> Shape {
-        self.channels.into()
-    }
-
-    fn run<T: Scalar>(&self, [gradient]: [&[T]; 1]) -> Vec<T> {
-        let of_channel = |c| {
-            let plane = |n| &gradient[(n * self.channels + c) * self.positions..][..self.positions];
-            (0..self.batch).fold(T::zero(), |total, n| total + sum(plane(n)))
-        };
-        (0..self.channels).into_par_iter().map(of_channel).collect()
     }
 }

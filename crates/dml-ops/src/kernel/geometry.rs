@@ -20,10 +20,6 @@ impl Geometry {
         self.kernel.iter().product()
     }
 
-    pub(crate) fn in_positions(&self) -> usize {
-        self.input.iter().product()
-    }
-
     pub(crate) fn out_positions(&self) -> usize {
         self.output.iter().product()
     }

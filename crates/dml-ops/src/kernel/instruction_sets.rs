@@ -1,9 +1,16 @@
 //! Each kernel gives the same, but for rounding, in every instruction set of this processor and without any.
 
-use super::activation::{Relu6, ReluGradient};
+use candle_core::Shape;
+
+use super::activation::{Activate, ActivationGradient};
+use super::depthwise::{self, Depthwise};
+use super::geometry::Geometry;
 use super::linear::{Linear, Sizes};
+use super::lrn::Normalise;
 use super::simd::testing::on_each;
+use super::sums::{Means, Sums};
 use super::{Kernel, Scalar};
+use crate::Activation;
 
 /// Values in [−1, 1].
 fn wave<T: Scalar>(count: usize, speed: f64) -> Vec<T> {
@@ -24,7 +31,7 @@ fn check<T: Scalar>(name: &str, tolerance: f64, task: impl Fn() -> Vec<T> + Sync
 }
 
 fn check_all<T: Scalar>(tolerance: f64) {
-    for (rows, inputs, outputs) in [(1, 2100, 30), (5, 37, 13), (19, 70, 101)] {
+    for (rows, inputs, outputs) in [(1, 4500, 30), (7, 37, 13), (3, 70, 10), (19, 70, 101)] {
         let sizes = Sizes { rows, inputs, outputs };
         let (x, w) = (wave::<T>(rows * inputs, 0.7), wave::<T>(outputs * inputs, 1.1));
         let (bias, dy) = (wave::<T>(outputs, 2.0), wave::<T>(rows * outputs, 0.3));
@@ -32,15 +39,44 @@ fn check_all<T: Scalar>(tolerance: f64) {
         check("data gradient", tolerance, || sizes.data_gradient(&w, &dy));
         check("weight gradient", tolerance, || sizes.weight_gradient(&x, &dy));
     }
+    for (channels, kernel, stride) in [(70, 3, 1), (37, 5, 2)] {
+        let g = Geometry {
+            batch: 2,
+            c_in: channels,
+            c_out: channels,
+            input: [1, 9, 11],
+            kernel: [1, kernel, kernel],
+            stride: [1, stride, stride],
+            low: [0, 1, kernel / 2],
+            output: [1, (9 + 2 - kernel) / stride + 1, (11 + kernel - 1 - kernel) / stride + 1],
+        };
+        let (x, w) = (wave::<T>(2 * 99 * channels, 0.7), wave::<T>(kernel * kernel * channels, 1.1));
+        let dy = wave::<T>(2 * g.out_positions() * channels, 0.3);
+        let bias = wave::<T>(channels, 2.0);
+        let forward = || Depthwise { geometry: g, activation: Activation::Relu6 }.run([&x, &w, &bias]);
+        check("depthwise", tolerance, forward);
+        check("depthwise data gradient", tolerance, || depthwise::data_gradient(&g, [&dy, &w]));
+        check("depthwise weight gradient", tolerance, || depthwise::weight_gradient(&g, [&x, &dy]));
+        for beta in [0.75, 0.6] {
+            let shape = Shape::from(x.len());
+            let lrn = Normalise { size: 5, alpha: 0.3, beta, k: 2.0, channels, shape };
+            let dy = wave::<T>(x.len(), 0.3);
+            check("lrn", tolerance, || lrn.of(&x, None));
+            check("lrn gradient", tolerance, || lrn.of(&x, Some(&dy)));
+        }
+        let sums = |batch| Sums { batch, positions: 198 / batch, channels, shape: (batch, channels).into() };
+        check("sums", tolerance, || [sums(1).run([&x]), Means(sums(2)).run([&x])].concat());
+    }
     let (x, dy): (Vec<T>, _) = (wave(1003, 0.7), wave(1003, 0.3));
     let scaled: Vec<T> = x.iter().map(|&x| x * T::from_f64(8.0)).collect();
-    check("relu6", 0.0, || Relu6(1003.into()).run([&scaled]));
-    check("relu gradient", 0.0, || ReluGradient(1003.into()).run([&x, &dy]));
+    check("relu6", 0.0, || Activate(Activation::Relu6, 1003.into()).run([&scaled]));
+    check("relu gradient", 0.0, || ActivationGradient(Activation::Relu, 1003.into()).run([&x, &dy]));
 }
 
 #[test]
 fn agree_in_f32() {
-    check_all::<f32>(2e-6);
+    // Sums of thousands of terms, one after the other without vectors.
+    check_all::<f32>(1e-5);
 }
 
 #[test]

@@ -3,14 +3,20 @@
 use candle_core::{Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::activation::ReluGradient;
+use super::activation::ActivationGradient;
 use super::geometry::{part, parts};
 use super::product::{Finish, Product, Run, columns};
 use super::result::{Place, written};
 use super::scratch::Scratch;
-use super::simd::Real;
+use super::simd::{Real, dispatch};
 use super::{Kernel, Op, Scalar};
+use crate::Activation;
+use dots::Dots;
 
+mod dots;
+
+/// Rows of x up to which inner products are faster than a product of matrices.
+const FEW: usize = 16;
 /// Terms of a sum that are computed at a time: the rows' part of them stays in the cache.
 const TERMS: usize = 2048;
 /// Outputs whose weights are read side by side.
@@ -57,41 +63,47 @@ impl<T: Scalar> Packed<T> {
         });
         Self { values, panel, width }
     }
+
+    /// The products of some rows of w, a row of sums each.
+    fn product(&self, w: &[T], Sizes { rows, inputs, .. }: Sizes, sums: &mut [T]) {
+        for terms in parts(inputs, TERMS) {
+            for group in parts(w.len() / inputs, GROUP) {
+                let product = Product {
+                    rows: group.len(),
+                    columns: rows,
+                    runs: &[Run { a: 0, b: 0, len: terms.len() }],
+                    a: w[group.start * inputs + terms.start..].as_ptr(),
+                    a_row: inputs,
+                    a_step: 1,
+                    b: self.values[terms.start * self.width..].as_ptr(),
+                    b_panel: self.panel,
+                    b_step: self.width,
+                    c: sums[group.start * rows..].as_mut_ptr(),
+                    c_row: rows,
+                    finish: if terms.start == 0 { Finish::Store } else { Finish::Add },
+                };
+                // SAFETY: the operands have these sizes, and the sums are this call's.
+                unsafe { product.run() };
+            }
+        }
+    }
 }
 
 impl Sizes {
     fn forward<T: Scalar>(self, x: &[T], w: &[T], bias: Option<&[T]>, relu: bool) -> Vec<T> {
         let Self { rows, inputs, outputs } = self;
-        if rows == 0 || inputs == 0 {
-            return bias.map_or_else(|| vec![T::zero(); rows * outputs], |bias| bias.repeat(rows));
-        }
-        let packed = Packed::new(x, self);
-        let (panels, width, panel) = (&packed.values[..], packed.width, packed.panel);
+        let packed = (rows > FEW && inputs > 0).then(|| Packed::new(x, self));
         let task = GROUP * outputs.div_ceil(GROUP * TASKS).min(GROUPS);
         let write = |y: Place<T>| {
             (0..outputs.div_ceil(task)).into_par_iter().for_each(|index| {
                 let outputs_here = part(index, task, outputs);
-                // The sums, an output a row.
-                let mut sums = Scratch::<T>::new(task * rows);
-                for terms in parts(inputs, TERMS) {
-                    for group in parts(outputs_here.len(), GROUP) {
-                        let product = Product {
-                            rows: group.len(),
-                            columns: rows,
-                            runs: &[Run { a: 0, b: 0, len: terms.len() }],
-                            a: w[(outputs_here.start + group.start) * inputs + terms.start..].as_ptr(),
-                            a_row: inputs,
-                            a_step: 1,
-                            b: panels[terms.start * width..].as_ptr(),
-                            b_panel: panel,
-                            b_step: width,
-                            c: sums[group.start * rows..].as_mut_ptr(),
-                            c_row: rows,
-                            finish: if terms.start == 0 { Finish::Store } else { Finish::Add },
-                        };
-                        // SAFETY: the operands have these sizes, the sums are this task's.
-                        unsafe { product.run() };
-                    }
+                let w = &w[outputs_here.start * inputs..outputs_here.end * inputs];
+                // An output a row.
+                let mut sums = Scratch::<T>::new(outputs_here.len() * rows);
+                match &packed {
+                    Some(packed) => packed.product(w, self, &mut sums),
+                    None if inputs == 0 => sums.fill(T::zero()),
+                    None => dispatch(Dots { inputs, rows, x, w, sums: &mut sums }),
                 }
                 for row in 0..rows {
                     for o in outputs_here.clone() {
@@ -115,10 +127,24 @@ impl Sizes {
             return vec![T::zero(); rows * inputs];
         }
         let [piece, terms] = PIECE;
+        let width = columns::<T>();
         let write = |dx: Place<T>| {
             (0..inputs.div_ceil(piece)).into_par_iter().for_each(|task| {
                 let i = part(task, piece, inputs);
+                // Where the weights are read more than once they are laid side by side: rows whose distance is a
+                // power of two push each other out of the cache.
+                let again = rows > GROUP;
+                let panel = terms * width;
+                let mut block = Scratch::<T>::new(if again { i.len().div_ceil(width) * panel } else { 0 });
                 for o in parts(outputs, terms) {
+                    if again {
+                        for (row, o) in o.clone().enumerate() {
+                            let w = &w[o * inputs..][i.clone()];
+                            for (w, to) in w.chunks(width).zip(block[row * width..].chunks_mut(panel)) {
+                                to[..w.len()].copy_from_slice(w);
+                            }
+                        }
+                    }
                     let product = Product {
                         rows,
                         columns: i.len(),
@@ -126,9 +152,9 @@ impl Sizes {
                         a: dy.as_ptr().wrapping_add(o.start),
                         a_row: outputs,
                         a_step: 1,
-                        b: w[o.start * inputs + i.start..].as_ptr(),
-                        b_panel: columns::<T>(),
-                        b_step: inputs,
+                        b: if again { block.as_ptr() } else { w[o.start * inputs + i.start..].as_ptr() },
+                        b_panel: if again { panel } else { width },
+                        b_step: if again { width } else { inputs },
                         c: dx.at(i.start),
                         c_row: inputs,
                         finish: if o.start == 0 { Finish::Store } else { Finish::Add },
@@ -187,7 +213,7 @@ impl Linear {
     /// The gradient of the sum before the activation.
     fn inner(&self, result: &Tensor, gradient: &Tensor) -> Result<Tensor> {
         if self.relu {
-            Op(ReluGradient(result.shape().clone())).apply2_detached([result, gradient])
+            Op(ActivationGradient(Activation::Relu, result.shape().clone())).apply2_detached([result, gradient])
         } else {
             Ok(gradient.clone())
         }

@@ -6,7 +6,6 @@ use super::simd::Real;
 
 /// f32 or f64, as the kernels see them.
 pub(crate) trait Scalar: WithDType + Real {
-    fn sqrt(self) -> Self;
     fn powf(self, exponent: Self) -> Self;
 
     /// Runs `task` on this thread's scratch memory, `len` elements with arbitrary values: fresh memory for each part
@@ -17,10 +16,6 @@ pub(crate) trait Scalar: WithDType + Real {
 macro_rules! scalar {
     ($ty:ty) => {
         impl Scalar for $ty {
-            fn sqrt(self) -> Self {
-                self.sqrt()
-            }
-
             fn powf(self, exponent: Self) -> Self {
                 self.powf(exponent)
             }
@@ -72,35 +67,4 @@ impl<T> MatrixMut<T> {
         assert!(offset + len <= self.len, "a part reaches beyond the result");
         unsafe { std::slice::from_raw_parts_mut(self.data.add(offset), len) }
     }
-}
-
-/// The inner product, in an order of its own that the compiler can vectorise.
-pub(crate) fn dot<T: Scalar>(a: &[T], b: &[T]) -> T {
-    let (a_chunks, a_rest) = a.as_chunks::<16>();
-    let (b_chunks, b_rest) = b.as_chunks::<16>();
-    let mut lanes = [T::zero(); 16];
-    for (a, b) in a_chunks.iter().zip(b_chunks) {
-        for i in 0..16 {
-            lanes[i] += a[i] * b[i];
-        }
-    }
-    for (i, (&a, &b)) in a_rest.iter().zip(b_rest).enumerate() {
-        lanes[i] += a * b;
-    }
-    lanes.into_iter().fold(T::zero(), |total, lane| total + lane)
-}
-
-/// The sum, in an order of its own that the compiler can vectorise.
-pub(crate) fn sum<T: Scalar>(a: &[T]) -> T {
-    let (chunks, rest) = a.as_chunks::<16>();
-    let mut lanes = [T::zero(); 16];
-    for chunk in chunks {
-        for i in 0..16 {
-            lanes[i] += chunk[i];
-        }
-    }
-    for (lane, &a) in lanes.iter_mut().zip(rest) {
-        *lane += a;
-    }
-    lanes.into_iter().fold(T::zero(), |total, lane| total + lane)
 }

@@ -44,6 +44,9 @@ pub(crate) trait Real: Copy + Default + PartialOrd + Send + Sync + 'static {
 
     fn root<S: Simd>(s: S, a: Self::Lanes<S>) -> Self::Lanes<S>;
 
+    /// The sum over a register.
+    fn sum<S: Simd>(s: S, a: Self::Lanes<S>) -> Self;
+
     /// a·b + c, fused where the processor can.
     fn fma<S: Simd>(s: S, a: Self::Lanes<S>, b: Self::Lanes<S>, c: Self::Lanes<S>) -> Self::Lanes<S>;
 
@@ -161,6 +164,12 @@ impl<T: Real, S: Simd> Lane<T, S> {
         self * Self::splat(self.s, T::of(factor))
     }
 
+    /// The sum of its values.
+    #[inline(always)]
+    pub(crate) fn sum(self) -> T {
+        T::sum(self.s, self.x)
+    }
+
     /// The square root.
     #[inline(always)]
     pub(crate) fn root(self) -> Self {
@@ -199,7 +208,7 @@ operator!(Mul, mul);
 operator!(Div, div);
 
 macro_rules! real {
-    ($ty:ident, $lanes:ident, $splat:ident, $add:ident, $sub:ident, $mul:ident, $div:ident, $root:ident, $fma:ident,
+    ($ty:ident, $lanes:ident, $splat:ident, $add:ident, $sub:ident, $mul:ident, $div:ident, $root:ident, $sum:ident, $fma:ident,
      $greater:ident, $equal:ident, $select:ident, $load:ident, $store:ident) => {
         impl Real for $ty {
             type Lanes<S: Simd> = S::$lanes;
@@ -242,6 +251,11 @@ macro_rules! real {
             #[inline(always)]
             fn root<S: Simd>(s: S, a: S::$lanes) -> S::$lanes {
                 s.$root(a)
+            }
+
+            #[inline(always)]
+            fn sum<S: Simd>(s: S, a: S::$lanes) -> $ty {
+                s.$sum(a)
             }
 
             #[inline(always)]
@@ -295,6 +309,7 @@ real!(
     mul_f32s,
     div_f32s,
     sqrt_f32s,
+    reduce_sum_f32s,
     mul_add_e_f32s,
     greater_than_f32s,
     equal_f32s,
@@ -311,6 +326,7 @@ real!(
     mul_f64s,
     div_f64s,
     sqrt_f64s,
+    reduce_sum_f64s,
     mul_add_e_f64s,
     greater_than_f64s,
     equal_f64s,

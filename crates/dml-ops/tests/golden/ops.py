@@ -32,7 +32,7 @@ def run(function, inputs):
     }
 
 
-golden = {"conv3d": [], "conv2d": [], "pool": [], "lrn": [], "adam": []}
+golden = {"conv3d": [], "conv2d": [], "depthwise": [], "linear": [], "pool": [], "lrn": [], "adam": []}
 
 for x, w, stride, padding in [
     ((2, 3, 3, 5, 4), (2, 3, 3, 3, 3), (1, 1, 1), (1, 1, 1)),
@@ -52,6 +52,28 @@ for x, w, stride, padding, groups in [
     inputs = [wave(x, 0.7), wave(w, 1.1), wave(w[:1], 2.0)]
     case = run(lambda x, w, b: F.conv2d(F.pad(x, (left, right, top, bottom)), w, b, stride, 0, 1, groups), inputs)
     golden["conv2d"].append({"x": x, "w": w, "stride": stride, "padding": padding, "groups": groups, **case})
+
+# On (n, h, w, c), followed by relu6. Padding is (top, bottom, left, right).
+for x, kernel, stride, padding in [
+    ((2, 6, 5, 3), (3, 3), (1, 1), (1, 1, 1, 1)),
+    ((1, 7, 8, 5), (5, 5), (2, 2), (1, 2, 2, 2)),
+]:
+    top, bottom, left, right = padding
+    channels = x[3]
+
+    def depthwise(x, w, b):
+        x = F.pad(x.permute(0, 3, 1, 2), (left, right, top, bottom))
+        return F.relu6(F.conv2d(x, w, b, stride, 0, 1, channels)).permute(0, 2, 3, 1)
+
+    w = (channels, 1, *kernel)
+    case = run(depthwise, [6 * wave(x, 0.7), wave(w, 1.1), wave((channels,), 2.0)])
+    golden["depthwise"].append({"x": x, "w": w, "stride": stride, "padding": padding, **case})
+
+# Followed by relu.
+for x, outputs in [((1, 7), 5), ((3, 40), 19), ((18, 33), 4)]:
+    inputs = [wave(x, 0.7), wave((outputs, x[1]), 1.1), wave((outputs,), 2.0)]
+    case = run(lambda x, w, b: F.relu(F.linear(x, w, b)), inputs)
+    golden["linear"].append({"x": x, "outputs": outputs, **case})
 
 # C3D's pool5, VGG-S's pool1 (cut to a third), pool2 and pool5, and padded ones; 2-D with a time of 1.
 for x, kernel, stride, padding, ceil in [

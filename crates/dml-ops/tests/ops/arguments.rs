@@ -1,7 +1,8 @@
 use candle_core::{DType, Device, Tensor, Var};
+use dml_ops::channels_last::{self, depthwise_conv2d, mean_positions};
 use dml_ops::{
-    Conv2d, Conv3d, Lrn, LrnAlpha, Padding2d, Pool, Result, RowKeys, conv2d, conv3d, dropout, linear,
-    linear_relu, lrn, max_pool2d, portable, relu, relu6,
+    Activation, Conv2d, Conv3d, Lrn, LrnAlpha, Padding2d, Pool, Result, RowKeys, conv2d, conv3d, dropout,
+    linear, linear_relu, lrn, max_pool2d, portable, relu, relu6,
 };
 
 use crate::{normal, values};
@@ -32,8 +33,18 @@ fn that_do_not_fit_are_named() {
         linear_relu(&normal((2, 3), 0), &normal((4, 3), 1), Some(&normal(3, 2))),
         "linear_relu: bias must have shape [4], has [3]",
     );
+    let (last, filters, none) = (normal((1, 5, 5, 4), 0), normal((4, 1, 3, 3), 1), Padding2d::default());
+    let depthwise = |w: &Tensor, bias: Option<&Tensor>, stride| {
+        depthwise_conv2d(&last, w, bias, stride, none, Activation::Relu6)
+    };
+    refused(depthwise(&normal((3, 1, 3, 3), 1), None, [1, 1]), "w must be [4, 1, kh, kw], is [3, 1, 3, 3]");
+    refused(depthwise(&normal((4, 1, 6, 3), 1), None, [1, 1]), "larger than the padded input");
+    refused(depthwise(&filters, Some(&normal(3, 2)), [1, 1]), "bias must have shape [4], has [3]");
+    refused(depthwise(&filters, None, [1, 0]), "stride must not be 0");
+    refused(mean_positions(&normal((2, 0, 3), 0)), "mean_positions: x must have positions");
     let options = Lrn { size: 0, alpha: 1.0, beta: 0.5, k: 1.0, convention: LrnAlpha::Plain };
     refused(lrn(&x, &options), "size must not be 0");
+    refused(channels_last::lrn(&x, &options), "size must not be 0");
     refused(lrn(&x, &Lrn { size: 3, k: 0.0, ..options }), "k, alpha must be positive");
     let keys = RowKeys { seed: 0, epoch: 0, samples: vec![1, 2] };
     refused(dropout(&x, 0.5, 0, &keys), "keys has 2 samples for 1 rows");

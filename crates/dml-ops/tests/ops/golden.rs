@@ -1,5 +1,9 @@
 use candle_core::{DType, Device, Tensor};
-use dml_ops::{Conv2d, Conv3d, Lrn, LrnAlpha, Padding2d, Pool, Result, conv2d, conv3d, lrn, max_pool3d};
+use dml_ops::channels_last::{self, depthwise_conv2d};
+use dml_ops::{
+    Activation, Conv2d, Conv3d, Lrn, LrnAlpha, Padding2d, Pool, Result, conv2d, conv3d, linear_relu, lrn,
+    max_pool3d,
+};
 use serde_json::Value;
 
 use crate::{assert_close, gradients, values};
@@ -64,6 +68,30 @@ fn conv2d_is_torchs() {
 }
 
 #[test]
+fn depthwise_conv2d_is_torchs() {
+    for case in golden("depthwise") {
+        let (x, w) = (sizes::<4>(&case["x"]), sizes::<4>(&case["w"]));
+        let [top, bottom, left, right] = sizes(&case["padding"]);
+        let padding = Padding2d { top, bottom, left, right };
+        let inputs = [(wave(&x, 0.7) * 6.0).unwrap(), wave(&w, 1.1), wave(&w[..1], 2.0)];
+        check(&case, &inputs, |i| {
+            let stride = sizes(&case["stride"]);
+            depthwise_conv2d(&i[0], &i[1], Some(&i[2]), stride, padding, Activation::Relu6)
+        });
+    }
+}
+
+#[test]
+fn linear_is_torchs() {
+    for case in golden("linear") {
+        let x = sizes::<2>(&case["x"]);
+        let outputs = case["outputs"].as_u64().unwrap() as usize;
+        let inputs = [wave(&x, 0.7), wave(&[outputs, x[1]], 1.1), wave(&[outputs], 2.0)];
+        check(&case, &inputs, |i| linear_relu(&i[0], &i[1], Some(&i[2])));
+    }
+}
+
+#[test]
 fn max_pool_is_torchs() {
     for case in golden("pool") {
         let pool = Pool {
@@ -84,7 +112,10 @@ fn lrn_is_torchs() {
         let options = Lrn { size, alpha, beta: 0.75, k: 2.0, convention: LrnAlpha::DividedBySize };
         let scale = if alpha < 0.1 { 30.0 } else { 1.0 };
         let x = (wave(&sizes::<4>(&case["x"]), 0.7) * scale).unwrap();
-        check(&case, &[x], |i| lrn(&i[0], &options));
+        check(&case, std::slice::from_ref(&x), |i| lrn(&i[0], &options));
+        check(&case, &[x], |i| {
+            Ok(channels_last::lrn(&i[0].permute((0, 2, 3, 1))?, &options)?.permute((0, 3, 1, 2))?)
+        });
         // The other convention is the same function of another number.
         let x = wave(&sizes::<4>(&case["x"]), 0.7);
         let plain = Lrn { alpha: alpha / size as f64, convention: LrnAlpha::Plain, ..options };

@@ -1,7 +1,8 @@
 use candle_core::Tensor;
+use dml_ops::channels_last::{self, depthwise_conv2d, mean_positions};
 use dml_ops::{
-    Conv2d, Conv3d, Lrn, LrnAlpha, Padding2d, Pool, Result, RowKeys, conv2d, conv3d, dropout, linear,
-    linear_relu, lrn, max_pool2d, max_pool3d, relu, relu6,
+    Activation, Conv2d, Conv3d, Lrn, LrnAlpha, Padding2d, Pool, Result, RowKeys, conv2d, conv3d, dropout,
+    linear, linear_relu, lrn, max_pool2d, max_pool3d, relu, relu6,
 };
 
 use crate::{assert_close, distinct, gradients, normal, values};
@@ -77,6 +78,24 @@ fn of_lrn() {
         let options = Lrn { size, alpha: 0.3, beta, k: 2.0, convention };
         check("lrn", &[normal((2, 6, 3, 5), 0)], |i| lrn(&i[0], &options));
     }
+}
+
+#[test]
+fn of_operations_on_channels_last() {
+    let padding = Padding2d { top: 1, bottom: 2, left: 0, right: 1 };
+    for (stride, kernel) in [([1, 1], [3, 3]), ([2, 2], [5, 5]), ([2, 1], [3, 2])] {
+        let inputs = [normal((2, 6, 7, 5), 0), normal((5, 1, kernel[0], kernel[1]), 1), normal(5, 2)];
+        for activation in [Activation::None, Activation::Relu] {
+            check("depthwise_conv2d", &inputs, |i| {
+                depthwise_conv2d(&i[0], &i[1], Some(&i[2]), stride, padding, activation)
+            });
+        }
+    }
+    for (size, beta) in [(5, 0.75), (4, 0.75), (3, 0.5), (2, 0.6), (1, 1.0)] {
+        let options = Lrn { size, alpha: 0.3, beta, k: 2.0, convention: LrnAlpha::Plain };
+        check("lrn", &[normal((2, 2, 3, 7), 0)], |i| channels_last::lrn(&i[0], &options));
+    }
+    check("mean_positions", &[normal((2, 2, 3, 7), 0)], |i| mean_positions(&i[0]));
 }
 
 #[test]

@@ -1,7 +1,8 @@
 use candle_core::{DType, Tensor};
+use dml_ops::channels_last::{self, depthwise_conv2d, mean_positions};
 use dml_ops::{
-    Conv2d, Conv3d, Lrn, LrnAlpha, Padding2d, Pool, Result, conv2d, conv3d, linear, linear_relu, lrn,
-    max_pool2d, max_pool3d, portable, relu, relu6,
+    Activation, Conv2d, Conv3d, Lrn, LrnAlpha, Padding2d, Pool, Result, conv2d, conv3d, linear, linear_relu,
+    lrn, max_pool2d, max_pool3d, portable, relu, relu6,
 };
 use proptest::prelude::*;
 
@@ -98,6 +99,56 @@ proptest! {
         let convention = if plain { LrnAlpha::Plain } else { LrnAlpha::DividedBySize };
         let options = Lrn { size, alpha: 0.4, beta, k: 1.5, convention };
         check(&[normal((n, c, h, w), 0)], |i| lrn(&i[0], &options), |i| portable::lrn(&i[0], &options));
+    }
+
+    #[test]
+    fn depthwise_on_channels_last_is_the_kernel(
+        (n, c) in (1usize..3, 1usize..70),
+        kernel in prop::array::uniform2(1usize..6),
+        extra in prop::array::uniform2(0usize..9),
+        stride in prop::array::uniform2(1usize..4),
+        padding in prop::array::uniform4(0usize..3),
+        activation in prop::sample::select(vec![Activation::None, Activation::Relu, Activation::Relu6]),
+        bias: bool,
+    ) {
+        let [top, bottom, left, right] = padding;
+        let padding = Padding2d { top, bottom, left, right };
+        let x = normal((n, kernel[0] + extra[0], kernel[1] + extra[1], c), 0);
+        let all = [x, normal((c, 1, kernel[0], kernel[1]), 1), normal(c, 2)];
+        let inputs = if bias { &all[..] } else { &all[..2] };
+        check(
+            inputs,
+            |i| depthwise_conv2d(&i[0], &i[1], i.get(2), stride, padding, activation),
+            |i| {
+                let options = Conv2d { stride, padding, groups: c, ..Conv2d::default() };
+                let y = portable::conv2d(&i[0].permute((0, 3, 1, 2))?, &i[1], i.get(2), &options)?;
+                let y = match activation {
+                    Activation::None => y,
+                    Activation::Relu => portable::relu(&y)?,
+                    Activation::Relu6 => portable::relu6(&y)?,
+                };
+                Ok(y.permute((0, 2, 3, 1))?.contiguous()?)
+            },
+        );
+    }
+
+    #[test]
+    fn lrn_and_mean_on_channels_last_are_the_kernels(
+        (n, h, w, c) in (1usize..3, 1usize..6, 1usize..30, 1usize..70),
+        size in 1usize..8,
+        beta in prop::sample::select(vec![0.5, 0.6, 0.75, 1.0]),
+    ) {
+        let options = Lrn { size, alpha: 0.4, beta, k: 1.5, convention: LrnAlpha::Plain };
+        let x = [normal((n, h, w, c), 0)];
+        check(
+            &x,
+            |i| channels_last::lrn(&i[0], &options),
+            |i| {
+                let y = portable::lrn(&i[0].permute((0, 3, 1, 2))?, &options)?;
+                Ok(y.permute((0, 2, 3, 1))?.contiguous()?)
+            },
+        );
+        check(&x, |i| mean_positions(&i[0]), |i| Ok(i[0].flatten(1, 2)?.mean(1)?));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 use candle_core::{DType, Tensor};
+use dml_ops::channels_last::{self, depthwise_conv2d, mean_positions};
 use dml_ops::{
-    Conv2d, Conv3d, Lrn, LrnAlpha, Padding2d, Pool, Result, conv2d, conv3d, linear, linear_relu, lrn,
-    max_pool3d, relu, relu6,
+    Activation, Conv2d, Conv3d, Lrn, LrnAlpha, Padding2d, Pool, Result, conv2d, conv3d, linear, linear_relu,
+    lrn, max_pool3d, relu, relu6,
 };
 
 use crate::{gradients, normal, values};
@@ -37,6 +38,13 @@ fn change_no_bit() {
     let options = Conv2d { stride: [2, 1], padding, groups: 6, ..Conv2d::default() };
     let inputs = [normal((5, 6, 31, 33), 0), normal((6, 1, 3, 3), 1), normal(6, 2)];
     check("depthwise", &inputs, &|i| conv2d(&i[0], &i[1], Some(&i[2]), &options));
+    let inputs = [normal((5, 31, 33, 70), 0), normal((70, 1, 5, 5), 1), normal(70, 2)];
+    check("depthwise on channels last", &inputs, &|i| {
+        depthwise_conv2d(&i[0], &i[1], Some(&i[2]), [2, 1], padding, Activation::Relu6)
+    });
+    let lrn_last = Lrn { size: 5, alpha: 0.1, beta: 0.75, k: 2.0, convention: LrnAlpha::Plain };
+    check("lrn on channels last", &inputs[..1], &|i| channels_last::lrn(&i[0], &lrn_last));
+    check("mean_positions", &inputs[..1], &|i| mean_positions(&i[0]));
     let inputs = [normal((5, 6, 31, 33), 0), normal((7, 6, 1, 1), 1)];
     check("pointwise", &inputs, &|i| conv2d(&i[0], &i[1], None, &Conv2d::default()));
 
