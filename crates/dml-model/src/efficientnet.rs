@@ -57,7 +57,8 @@ impl EfficientNetLite0 {
         let conv = |name: &str, bn: &str, outputs, inputs, kernel, options| {
             ConvBn::new(&vb, name, bn, [outputs, inputs, kernel, kernel], options)
         };
-        let stem = conv("_conv_stem", "_bn0", STEM, 3, 3, Options { stride: 2, by_channel: false, relu6: true })?;
+        let stem =
+            conv("_conv_stem", "_bn0", STEM, 3, 3, Options { stride: 2, by_channel: false, relu6: true })?;
         let mut blocks = Vec::new();
         let mut inputs = STEM;
         for (kernel, stride, expansion, outputs, repeats) in STAGES {
@@ -68,8 +69,14 @@ impl EfficientNetLite0 {
                 inputs = outputs;
             }
         }
-        let head =
-            conv("_conv_head", "_bn1", POOLED, inputs, 1, Options { stride: 1, by_channel: false, relu6: true })?;
+        let head = conv(
+            "_conv_head",
+            "_bn1",
+            POOLED,
+            inputs,
+            1,
+            Options { stride: 1, by_channel: false, relu6: true },
+        )?;
         Ok(Self { stem, blocks, head })
     }
 

@@ -1,7 +1,8 @@
 //! Times the convolutions of C3D and VGG-S, layer by layer; `cargo xtask bench kernels` runs it, beside PyTorch
 //! where asked.
 //!
-//! `yes | cargo run -p dml-ops --example kernels -- c3d 4`; RAYON_NUM_THREADS says how many threads. It first prints a
+//! `yes | cargo run -p dml-ops --example kernels -- c3d 4`; a third argument names the algorithm: `auto`, `direct`, or
+//! 1, 2 or 4, Winograd with tiles of so many outputs in time. RAYON_NUM_THREADS says how many threads. It first prints a
 //! line, then for every line on its standard input one JSON line about the next layer: its geometry, and the
 //! seconds of the forward pass, the data gradient (none for a first layer) and the weight and bias gradient.
 #![allow(clippy::print_stdout)]
@@ -10,7 +11,8 @@ use std::io::{BufRead, stdin};
 use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor, Var};
-use dml_ops::{Conv2d, Conv3d, Padding2d, Result, conv2d, conv3d, init};
+use dml_ops::channels_last::{Then, conv2d, conv3d};
+use dml_ops::{Algorithm, Conv2d, Conv3d, Padding2d, Result, backward, init};
 use dml_rand::{Purpose, Stream};
 use serde_json::{Value, json};
 
@@ -47,10 +49,13 @@ const VGG_S: [Layer; 5] = [
     Layer { name: "conv5", channels: [512, 512], input: &[17, 17], kernel: 3, stride: 1, padding: 1 },
 ];
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 type Failure = Box<dyn std::error::Error>;
 
 fn main() -> std::result::Result<(), Failure> {
-    let usage = "usage: kernels c3d|vgg-s BATCH";
+    let usage = "usage: kernels c3d|vgg-s BATCH [auto|direct|1|2|4]";
     let mut args = std::env::args().skip(1);
     let layers: &[Layer] = match args.next().as_deref() {
         Some("c3d") => &C3D,
@@ -58,35 +63,40 @@ fn main() -> std::result::Result<(), Failure> {
         _ => return Err(usage.into()),
     };
     let batch = args.next().ok_or(usage)?.parse()?;
+    let algorithm = match args.next().as_deref() {
+        None | Some("auto") => Algorithm::Auto,
+        Some("direct") => Algorithm::Direct,
+        Some(tile) => Algorithm::Winograd(tile.parse()?),
+    };
     println!("{}", json!({ "ready": true, "layers": layers.len() }));
     for (layer, line) in layers.iter().zip(stdin().lock().lines()) {
         line?;
-        println!("{}", layer.measure(batch)?);
+        println!("{}", layer.measure(batch, algorithm)?);
     }
     Ok(())
 }
 
 impl Layer {
-    fn measure(&self, batch: usize) -> Result<Value> {
+    fn measure(&self, batch: usize, algorithm: Algorithm) -> Result<Value> {
         let [c_in, c_out] = self.channels;
         let kernel = vec![self.kernel; self.input.len()];
-        let x = random(&[&[batch, c_in], self.input].concat())?;
+        let x = random(&[&[batch], self.input, &[c_in]].concat())?;
         let w = random(&[&[c_out, c_in], &kernel[..]].concat())?;
         let b = random(&[c_out])?;
         let first = c_in == 3;
 
-        let y = self.forward(&x.detach(), &w.detach(), &b.detach())?;
+        let y = self.forward(&x.detach(), &w.detach(), &b.detach(), algorithm)?;
         let taps: usize = kernel.iter().product();
         let gflop = 2e-9 * (y.elem_count() * c_in * taps) as f64;
-        let output = y.dims()[2..].to_vec();
+        let output = y.dims()[1..y.rank() - 1].to_vec();
         drop(y);
-        let forward = time(|| self.forward(&x.detach(), &w.detach(), &b.detach()))?;
+        let forward = time(|| self.forward(&x.detach(), &w.detach(), &b.detach(), algorithm))?;
         // `backward` starts from a gradient of ones.
-        let for_data = self.forward(&x, &w.detach(), &b.detach())?;
-        let data_gradient = if first { None } else { Some(time(|| Ok(for_data.backward()?))?) };
+        let for_data = self.forward(&x, &w.detach(), &b.detach(), algorithm)?;
+        let data_gradient = if first { None } else { Some(time(|| Ok(backward(&for_data)?))?) };
         drop(for_data);
-        let for_weights = self.forward(&x.detach(), &w, &b)?;
-        let weight_gradient = time(|| Ok(for_weights.backward()?))?;
+        let for_weights = self.forward(&x.detach(), &w, &b, algorithm)?;
+        let weight_gradient = time(|| Ok(backward(&for_weights)?))?;
         Ok(json!({
             "layer": self.name,
             "x": x.dims(),
@@ -103,13 +113,15 @@ impl Layer {
     }
 
     /// The one place that says which operation is measured.
-    fn forward(&self, x: &Tensor, w: &Tensor, b: &Tensor) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor, w: &Tensor, b: &Tensor, algorithm: Algorithm) -> Result<Tensor> {
         let p = self.padding;
         if self.input.len() == 3 {
-            conv3d(x, w, Some(b), &Conv3d { stride: [self.stride; 3], padding: [p; 3] })
+            let options = Conv3d { stride: [self.stride; 3], padding: [p; 3], algorithm };
+            conv3d(x, w, Some(b), &options, &Then::default())
         } else {
             let padding = Padding2d { top: p, bottom: p, left: p, right: p };
-            conv2d(x, w, Some(b), &Conv2d { stride: [self.stride; 2], padding, groups: 1 })
+            let options = Conv2d { stride: [self.stride; 2], padding, groups: 1, algorithm };
+            conv2d(x, w, Some(b), &options, &Then::default())
         }
     }
 }

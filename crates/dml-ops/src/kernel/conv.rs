@@ -71,8 +71,9 @@ impl Conv {
                 Some(if winograd::serves(&self.geometry, asked) { asked } else { Time::Whole })
             }
             Algorithm::Auto => {
+                let of_weights = matches!(direction, Direction::Weights);
                 let cheapest = times
-                    .map(|time| (winograd::cost(&g, time), Some(time)))
+                    .map(|time| (winograd::cost(&g, time, of_weights), Some(time)))
                     .chain([(direct::cost(&g), None)])
                     .min_by(|a, b| a.0.total_cmp(&b.0));
                 cheapest.and_then(|(_, time)| time)

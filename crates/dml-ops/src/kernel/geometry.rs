@@ -1,6 +1,5 @@
 use std::ops::Range;
 
-
 /// The sizes of a convolution over (time, height, width); in two dimensions the time has one step.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Geometry {

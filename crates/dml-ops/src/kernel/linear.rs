@@ -213,7 +213,8 @@ impl Linear {
     /// The gradient of the sum before the activation.
     fn inner(&self, result: &Tensor, gradient: &Tensor) -> Result<Tensor> {
         if self.relu {
-            Op(ActivationGradient(Activation::Relu, result.shape().clone())).apply2_detached([result, gradient])
+            Op(ActivationGradient(Activation::Relu, result.shape().clone()))
+                .apply2_detached([result, gradient])
         } else {
             Ok(gradient.clone())
         }

@@ -28,7 +28,7 @@ const CHUNK: usize = 24 << 20;
 /// Values between the matrices of two points beyond their size, so that they do not fall on the same cache sets.
 const APART: usize = 272;
 /// See [`cost`].
-const MOVED: f64 = 20.0;
+const MOVED: f64 = 40.0;
 /// Tiles that a task transforms.
 const TILES: usize = 4;
 
@@ -64,7 +64,7 @@ pub(crate) fn tile(g: &Geometry, time: Time) -> [usize; 3] {
 
 /// What this algorithm costs, in multiply-adds of a well-filled processor; a value moved from or to memory costs as much
 /// as [`MOVED`] of them.
-pub(crate) fn cost(g: &Geometry, time: Time) -> f64 {
+pub(crate) fn cost(g: &Geometry, time: Time, of_weights: bool) -> f64 {
     let [frames, side, _] = tile(g, time);
     let spatial = (side + g.kernel[1] - 1).pow(2);
     let tiles = g.batch * g.output[1].div_ceil(side) * g.output[2].div_ceil(side);
@@ -81,8 +81,9 @@ pub(crate) fn cost(g: &Geometry, time: Time) -> f64 {
         }
     };
     let products = (points * rows) as f64 * c_in * c_out;
-    let moved = points as f64
-        * (2.0 * (rows_in as f64 * c_in + rows_out as f64 * c_out) + 2.0 * filters as f64 * c_in * c_out);
+    // Points of filters' gradients are summed in memory and gathered from far apart.
+    let filters = filters as f64 * c_in * c_out * if of_weights { 6.0 } else { 2.0 };
+    let moved = points as f64 * (2.0 * (rows_in as f64 * c_in + rows_out as f64 * c_out) + filters);
     products + MOVED * moved
 }
 

@@ -10,6 +10,7 @@ mod gradients;
 mod init;
 mod portable;
 mod threads;
+mod winograd;
 
 use candle_core::{DType, Device, Shape, Tensor, Var};
 use dml_ops::Result;
@@ -50,11 +51,14 @@ fn gradients(
     (result.detach(), gradients)
 }
 
-/// Fails unless two lists differ by at most `tolerance`, relative to the larger of 1 and the value.
+/// Fails unless two lists differ by at most `tolerance`, relative to the largest of 1, the value and the root mean square
+/// of the expected values.
 fn assert_close(what: &str, found: &[f64], expected: &[f64], tolerance: f64) {
     assert_eq!(found.len(), expected.len(), "{what}: length");
+    let squares: f64 = expected.iter().map(|x| x * x).sum();
+    let scale = (squares / expected.len().max(1) as f64).sqrt().max(1.0);
     for (i, (&found, &expected)) in found.iter().zip(expected).enumerate() {
-        let error = (found - expected).abs() / expected.abs().max(1.0);
+        let error = (found - expected).abs() / expected.abs().max(scale);
         assert!(error <= tolerance, "{what}: element {i} is {found}, not {expected}");
     }
 }
