@@ -52,6 +52,22 @@ pub(crate) struct Product<'a, T> {
     pub(crate) finish: Finish<T>,
 }
 
+/// Bytes of a line of the cache.
+const LINE: usize = 64;
+
+/// Asks for a line of memory, wherever it is; where that is not possible nothing happens.
+#[inline(always)]
+fn prefetch<T>(line: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint, which no address makes fail.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(line.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = line;
+}
+
 /// Columns of a panel on this processor.
 pub(crate) fn columns<T: Real>() -> usize {
     struct Lanes<T>(std::marker::PhantomData<T>);
@@ -84,18 +100,21 @@ impl<T: Real> WithSimd for Product<'_, T> {
         let most = if S::REGISTER_COUNT >= 32 { 12 } else { 6 };
         let lanes = T::lanes::<S>();
         let tiles = self.rows.div_ceil(most);
+        let terms: usize = self.runs.iter().map(|run| run.len).sum();
         let mut column = 0;
         while column < self.columns {
             let panel = column / (WIDTH * lanes);
             let wide = (self.columns - column).min(WIDTH * lanes);
             let b = unsafe { self.b.add(panel * self.b_panel) };
+            let mut next = b.wrapping_add(self.b_panel);
             let mut row = 0;
             for tile in 0..tiles {
                 // Rows are split evenly: seven and seven rather than twelve and two.
                 let end = (tile + 1) * self.rows / tiles;
-                let tile = Tile { product: &self, b, row, column, wide };
+                let tile = Tile { product: &self, b, next, row, column, wide };
                 // SAFETY: the promise of `run`.
                 unsafe { tile.of_rows(s, end - row) };
+                next = next.wrapping_add(terms * LINE / size_of::<T>());
                 row = end;
             }
             column += wide;
@@ -106,6 +125,8 @@ impl<T: Real> WithSimd for Product<'_, T> {
 struct Tile<'a, T> {
     product: &'a Product<'a, T>,
     b: *const T,
+    /// What the cache should hold next: a line a term.
+    next: *const T,
     row: usize,
     column: usize,
     wide: usize,
@@ -140,6 +161,7 @@ impl<T: Real> Tile<'_, T> {
         let last = self.wide - (N - 1) * lanes;
         let Product { runs, a, a_row, a_step, b_step, c, c_row, finish, .. } = *self.product;
         let mut sums = [[Lane::zero(s); N]; M];
+        let mut next = self.next;
         for run in runs {
             // SAFETY: the promise of `Product::run`.
             unsafe {
@@ -161,6 +183,8 @@ impl<T: Real> Tile<'_, T> {
                             sums[i][j] = sums[i][j].plus_product(x, columns[j]);
                         }
                     }
+                    prefetch(next);
+                    next = next.wrapping_add(LINE / size_of::<T>());
                     a = a.wrapping_add(a_step);
                     b = b.wrapping_add(b_step);
                 }

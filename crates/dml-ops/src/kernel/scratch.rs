@@ -13,11 +13,49 @@ const HUGE: usize = 2 << 20;
 /// A line of the cache, where the others start.
 const LINE: usize = 64;
 
-/// Bytes that are kept for later at most.
-const KEPT: usize = 1 << 30;
+/// The memory of all kernels. What is kept for later is at most as much as was once in use at a time.
+static MEMORY: Mutex<Memory> = Mutex::new(Memory { free: Vec::new(), used: 0, most: 0 });
 
-/// Memory that nobody uses now.
-static FREE: Mutex<Vec<Block>> = Mutex::new(Vec::new());
+struct Memory {
+    /// What nobody uses now, in the order in which it was given back.
+    free: Vec<Block>,
+    /// Bytes in use now, and the most that ever were.
+    used: usize,
+    most: usize,
+}
+
+impl Memory {
+    fn take(&mut self, bytes: usize) -> Option<Block> {
+        // A much larger block is left to whoever needs it.
+        let fits = |block: &Block| (bytes..=2 * bytes + HUGE).contains(&block.layout.size());
+        let fitting = self.free.iter().enumerate().filter(|(_, block)| fits(block));
+        let best = fitting.min_by_key(|(_, block)| block.layout.size()).map(|(index, _)| index);
+        best.map(|index| self.free.remove(index))
+    }
+
+    fn lend(&mut self, block: &Block) {
+        self.used += block.layout.size();
+        self.most = self.most.max(self.used);
+    }
+
+    /// Takes a block back; what was not used for the longest time makes room for it.
+    fn give_back(&mut self, block: Block) -> Vec<Block> {
+        self.used -= block.layout.size();
+        self.free.push(block);
+        let mut all: usize = self.free.iter().map(|block| block.layout.size()).sum();
+        let mut dropped = Vec::new();
+        while all > self.most {
+            let oldest = self.free.remove(0);
+            all -= oldest.layout.size();
+            dropped.push(oldest);
+        }
+        dropped
+    }
+}
+
+fn memory() -> std::sync::MutexGuard<'static, Memory> {
+    MEMORY.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 struct Block {
     start: NonNull<u8>,
@@ -64,14 +102,9 @@ pub(crate) struct Scratch<T: Real> {
 impl<T: Real> Scratch<T> {
     pub(crate) fn new(len: usize) -> Self {
         let bytes = (len * size_of::<T>()).max(LINE);
-        let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
-        // A much larger block is left to whoever needs it.
-        let fits = |block: &Block| (bytes..=2 * bytes + HUGE).contains(&block.layout.size());
-        let fitting = free.iter().enumerate().filter(|(_, block)| fits(block));
-        let best = fitting.min_by_key(|(_, block)| block.layout.size()).map(|(index, _)| index);
-        let kept = best.map(|index| free.remove(index));
-        drop(free);
+        let kept = memory().take(bytes);
         let block = kept.unwrap_or_else(|| Block::new(bytes));
+        memory().lend(&block);
         Self { block: Some(block), len, values: PhantomData }
     }
 
@@ -99,13 +132,8 @@ impl<T: Real> DerefMut for Scratch<T> {
 impl<T: Real> Drop for Scratch<T> {
     fn drop(&mut self) {
         if let Some(block) = self.block.take() {
-            let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
-            free.push(block);
-            // What was not used for the longest time goes first.
-            let mut all: usize = free.iter().map(|block| block.layout.size()).sum();
-            while all > KEPT {
-                all -= free.remove(0).layout.size();
-            }
+            // Freed after the lock is.
+            let _dropped = memory().give_back(block);
         }
     }
 }

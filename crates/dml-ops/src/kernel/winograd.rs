@@ -23,12 +23,12 @@ mod axis;
 mod tile;
 mod weights;
 
-/// Bytes of points that a chunk keeps at a time, at about which they stay in the last-level cache.
-const CHUNK: usize = 24 << 20;
+/// Bytes of points that a chunk keeps at a time, at least and at most. The filters' points are read once a chunk, their
+/// gradients read and written: the larger they are, the fewer chunks; with few the chunk stays in the last-level cache.
+const CHUNK: [usize; 2] = [6 << 20, 24 << 20];
+const GRADIENT_CHUNK: [usize; 2] = [12 << 20, 64 << 20];
 /// Values between the matrices of two points beyond their size, so that they do not fall on the same cache sets.
 const APART: usize = 272;
-/// See [`cost`].
-const MOVED: f64 = 40.0;
 /// Tiles that a task transforms.
 const TILES: usize = 4;
 
@@ -62,8 +62,8 @@ pub(crate) fn tile(g: &Geometry, time: Time) -> [usize; 3] {
     [frames, side, side]
 }
 
-/// What this algorithm costs, in multiply-adds of a well-filled processor; a value moved from or to memory costs as much
-/// as [`MOVED`] of them.
+/// What this algorithm costs, in multiply-adds at the processor's peak. The factors fit the layers of C3D, measured at
+/// batch 4 on two cores; they say what moving a value costs, in memory that is too large for the caches.
 pub(crate) fn cost(g: &Geometry, time: Time, of_weights: bool) -> f64 {
     let [frames, side, _] = tile(g, time);
     let spatial = (side + g.kernel[1] - 1).pow(2);
@@ -82,9 +82,9 @@ pub(crate) fn cost(g: &Geometry, time: Time, of_weights: bool) -> f64 {
     };
     let products = (points * rows) as f64 * c_in * c_out;
     // Points of filters' gradients are summed in memory and gathered from far apart.
-    let filters = filters as f64 * c_in * c_out * if of_weights { 6.0 } else { 2.0 };
-    let moved = points as f64 * (2.0 * (rows_in as f64 * c_in + rows_out as f64 * c_out) + filters);
-    products + MOVED * moved
+    let filter = if of_weights { 220.0 } else { 100.0 };
+    let values = rows_in as f64 * c_in + rows_out as f64 * c_out;
+    1.1 * products + points as f64 * (48.0 * values + filter * filters as f64 * c_in * c_out)
 }
 
 macro_rules! by_axes {
@@ -125,8 +125,8 @@ struct Tiles {
 }
 
 impl Tiles {
-    /// `width`: values of a tile and its frames that are kept, for all points together.
-    fn new<T, Sp: Axis, Ti: Axis>(g: &Geometry, width: usize) -> Self {
+    /// `width`: values of a tile and its frames that are kept, for all points together; `chunk`: bytes of a chunk.
+    fn new<T, Sp: Axis, Ti: Axis>(g: &Geometry, width: usize, chunk: usize) -> Self {
         let [times, height, columns] = g.output;
         let whole = Ti::POINTS == 1;
         let over = [
@@ -135,7 +135,7 @@ impl Tiles {
             columns.div_ceil(Sp::OUTPUTS),
         ];
         let count = g.batch * over.iter().product::<usize>();
-        let most = (CHUNK / (width * size_of::<T>())).clamp(TILES, count.max(TILES));
+        let most = (chunk / (width * size_of::<T>())).clamp(TILES, count.max(TILES));
         // Chunks of equal size, rather than a small one at the end.
         let chunk = count.div_ceil(count.div_ceil(most)).next_multiple_of(TILES).min(count);
         Self { over, count, chunk }
@@ -257,7 +257,9 @@ fn pass<T: Scalar, Sp: Axis, Ti: Axis>(g: &Geometry, filters: &Filters, x: &[T],
     let (row_v, row_m) = (g.c_in.next_multiple_of(width), filters.padded::<T>());
     let points = Sp::POINTS * Sp::POINTS * Ti::POINTS;
     let frames = if Ti::POINTS == 1 { [g.input[0], g.output[0]] } else { [1, 1] };
-    let tiles = Tiles::new::<T, Sp, Ti>(g, points * (frames[0] * row_v + frames[1] * row_m));
+    let filter_bytes = points * weights::point::<T, Ti>(filters) * size_of::<T>();
+    let chunk = (filter_bytes / 2).clamp(CHUNK[0], CHUNK[1]);
+    let tiles = Tiles::new::<T, Sp, Ti>(g, points * (frames[0] * row_v + frames[1] * row_m), chunk);
     let mut u = Scratch::<T>::new(points * weights::point::<T, Ti>(filters));
     weights::to_points::<T, Sp, Ti>(filters, w, &mut u);
     let (stride_v, size_v) = Points::<T>::size(points, frames[0], row_v, &tiles);
@@ -368,7 +370,9 @@ fn filter_gradient<T: Scalar, Sp: Axis, Ti: Axis>(
     let (row_v, row_q) = (g.c_in.next_multiple_of(width), filters.padded::<T>());
     let points = Sp::POINTS * Sp::POINTS * Ti::POINTS;
     let frames = if Ti::POINTS == 1 { [g.input[0], g.output[0]] } else { [1, 1] };
-    let tiles = Tiles::new::<T, Sp, Ti>(g, points * (frames[0] * row_v + frames[1] * row_q));
+    let filter_bytes = points * weights::point::<T, Ti>(filters) * size_of::<T>();
+    let chunk = (2 * filter_bytes).clamp(GRADIENT_CHUNK[0], GRADIENT_CHUNK[1]);
+    let tiles = Tiles::new::<T, Sp, Ti>(g, points * (frames[0] * row_v + frames[1] * row_q), chunk);
     let (stride_v, size_v) = Points::<T>::size(points, frames[0], row_v, &tiles);
     let (stride_q, size_q) = Points::<T>::size(points, frames[1], row_q, &tiles);
     let (mut v, mut q) = (Scratch::<T>::new(size_v), Scratch::<T>::new(size_q));
