@@ -31,8 +31,9 @@ fn write(dir: &Path, count: usize) {
 
 fn files(dir: &Path) -> Vec<(String, Vec<u8>)> {
     let paths = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
-    let mut files: Vec<_> =
-        paths.map(|p| (p.file_name().unwrap().to_string_lossy().into_owned(), fs::read(&p).unwrap())).collect();
+    let mut files: Vec<_> = paths
+        .map(|p| (p.file_name().unwrap().to_string_lossy().into_owned(), fs::read(&p).unwrap()))
+        .collect();
     files.sort();
     files
 }
@@ -71,8 +72,11 @@ fn shards_are_plain_tar_archives() {
     let dir = TempDir::new().unwrap();
     write(dir.path(), 5);
     let mut archive = tar::Archive::new(fs::File::open(dir.path().join("clips-000000.tar")).unwrap());
-    let names: Vec<String> =
-        archive.entries().unwrap().map(|e| e.unwrap().path().unwrap().to_string_lossy().into_owned()).collect();
+    let names: Vec<String> = archive
+        .entries()
+        .unwrap()
+        .map(|e| e.unwrap().path().unwrap().to_string_lossy().into_owned())
+        .collect();
     let expected: Vec<String> = (0..5)
         .flat_map(|i| {
             let Sample { key, frames, .. } = sample(i);

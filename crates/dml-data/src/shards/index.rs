@@ -47,7 +47,10 @@ impl Index {
         let path = dir.join(INDEX);
         let index: Self = read_json(&path)?;
         if index.format != FORMAT {
-            let problem = format!("this is \"{}\"; this version reads \"{FORMAT}\": prepare the data anew", index.format);
+            let problem = format!(
+                "this is \"{}\"; this version reads \"{FORMAT}\": prepare the data anew",
+                index.format
+            );
             return Err(wrong(&path, None, problem));
         }
         let mut keys = HashSet::new();
@@ -59,7 +62,9 @@ impl Index {
                 if !keys.insert(entry.key.as_str()) {
                     return Err(wrong(&path, None, format!("the key {} is there twice", entry.key)));
                 }
-                let within = |Span(offset, length, _): &Span| offset.checked_add(*length).is_some_and(|end| end <= shard.bytes);
+                let within = |Span(offset, length, _): &Span| {
+                    offset.checked_add(*length).is_some_and(|end| end <= shard.bytes)
+                };
                 if entry.frames.is_empty() || !entry.frames.iter().chain([&entry.meta]).all(within) {
                     let problem = format!("{} has no frame, or one outside of {}", entry.key, shard.file);
                     return Err(wrong(&path, None, problem));

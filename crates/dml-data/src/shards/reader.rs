@@ -6,7 +6,7 @@ use memmap2::Mmap;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::index::{Entry, Index, Shard, Span};
+use super::index::{Entry, INDEX, Index, Shard, Span};
 use crate::photographs::hex;
 use crate::text::wrong;
 use crate::{DataError, Result};
@@ -38,6 +38,11 @@ impl Reader {
             samples.extend(shard.samples.into_iter().map(|entry| (number, entry)));
         }
         Ok(Self { shards, samples, metadata: index.metadata, sha256: hex(&sha.finalize()) })
+    }
+
+    /// Whether this folder has a finished set.
+    pub fn is_finished(dir: &Path) -> bool {
+        dir.join(INDEX).is_file()
     }
 
     /// Number of samples.
@@ -139,7 +144,10 @@ pub fn verify(dir: &Path) -> Result<usize> {
             };
             if found != (name.clone().into_bytes(), offset, length) {
                 let (found, at, bytes) = (String::from_utf8_lossy(&found.0), found.1, found.2);
-                return fail(offset, format!("{found} ({bytes} bytes at {at}) where the index has {name} ({length} bytes)"));
+                return fail(
+                    offset,
+                    format!("{found} ({bytes} bytes at {at}) where the index has {name} ({length} bytes)"),
+                );
             }
         }
         if entries.next().is_some() {

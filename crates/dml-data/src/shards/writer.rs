@@ -65,7 +65,8 @@ impl Writer {
     /// If the folder cannot be read and written, if it has a finished set, or if the prefix is not a file name.
     pub fn resume(dir: &Path, prefix: &str, options: ShardOptions) -> Result<(Self, Vec<String>)> {
         if unescape(prefix).is_none_or(|name| name != prefix || name.is_empty()) {
-            let problem = format!("the prefix \"{prefix}\" has other characters than letters, digits, _ and -");
+            let problem =
+                format!("the prefix \"{prefix}\" has other characters than letters, digits, _ and -");
             return Err(DataError::Invalid(problem));
         }
         std::fs::create_dir_all(dir).map_err(io(dir))?;
@@ -103,7 +104,11 @@ impl Writer {
         let meta = serde_json::to_vec(&sample.meta)
             .map_err(|e| DataError::Invalid(format!("what is known of {} is no JSON: {e}", sample.key)))?;
         // A name that does not fit a plain header has an entry of its own.
-        let header = if sample.key.len() + ".000.jpg".len() < 100 { 1 } else { 2 + padded(sample.key.len() + 10) / BLOCK };
+        let header = if sample.key.len() + ".000.jpg".len() < 100 {
+            1
+        } else {
+            2 + padded(sample.key.len() + 10) / BLOCK
+        };
         let files = sample.frames.iter().chain([&meta]);
         let size: u64 = files.map(|file| header * BLOCK + padded(file.len())).sum();
         self.guard(|writer| {
@@ -113,7 +118,9 @@ impl Writer {
             }
             let open = match &mut writer.open {
                 Some(open) => open,
-                None => writer.open.insert(Open::create(&writer.dir, &shard_name(&writer.prefix, writer.done.len()))?),
+                None => writer
+                    .open
+                    .insert(Open::create(&writer.dir, &shard_name(&writer.prefix, writer.done.len()))?),
             };
             open.append(&sample.key, &sample.frames, &meta)
         })?;
