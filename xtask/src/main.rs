@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod ffmpeg;
+mod prepare;
 mod step;
 mod test;
 
@@ -23,14 +24,20 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Test(test::Args),
+    PrepareData(prepare::Args),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Test(args) => test::run(&args),
+        Command::PrepareData(args) => prepare::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<prepare::Interrupted>() => {
+            eprintln!("{error}");
+            ExitCode::from(prepare::INTERRUPTED)
+        }
         Err(error) => {
             eprintln!("error: {error:#}");
             step::exit_code(&error)
@@ -48,6 +55,8 @@ mod tests {
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
         assert!(Cli::try_parse_from(["xtask", "test"]).is_ok());
+        assert!(Cli::try_parse_from(["xtask", "prepare-data", "ucf101", "voc2012"]).is_ok());
+        assert!(Cli::try_parse_from(["xtask", "prepare-data"]).is_err());
         assert!(Cli::try_parse_from(["xtask", "no-such-chore"]).is_err());
     }
 }
