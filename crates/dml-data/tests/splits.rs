@@ -1,22 +1,14 @@
 //! Split files as they are published, with the defects that copies of them have.
-#![allow(clippy::unwrap_used, clippy::print_stderr)]
+#![allow(clippy::unwrap_used)]
 
-use std::collections::HashSet;
+mod common;
+
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use dml_data::splits::{self, ClassLists, ClipId, MsvdLists, Sources, VOC_CLASSES};
+use common::{folder, sentences};
+use dml_data::splits::{self, ClassLists, ClipId, Sources, VOC_CLASSES};
 use tempfile::TempDir;
-
-fn folder(files: &[(&str, &str)]) -> TempDir {
-    let dir = TempDir::new().unwrap();
-    for (name, text) in files {
-        let path = dir.path().join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    }
-    dir
-}
 
 /// The error's text has all of these parts.
 fn check_error<T>(result: dml_data::Result<T>, parts: &[&str]) {
@@ -24,14 +16,6 @@ fn check_error<T>(result: dml_data::Result<T>, parts: &[&str]) {
     for part in parts {
         assert!(message.contains(part), "\"{message}\" does not say \"{part}\"");
     }
-}
-
-fn real_data() -> Option<PathBuf> {
-    let folder = std::env::var_os("DML_REAL_DATA").map(PathBuf::from);
-    if folder.is_none() {
-        eprintln!("left out, as DML_REAL_DATA does not name a folder with real data");
-    }
-    folder
 }
 
 fn ids(videos: &[(String, u32)]) -> Vec<(&str, u32)> {
@@ -108,66 +92,6 @@ fn ucf101_refuses_wrong_lines() {
     check_error(splits::ucf101("/nowhere".as_ref()), &["classInd.txt", "No such file"]);
 }
 
-fn check_counts(lists: &ClassLists, classes: usize, expected: [(usize, usize, usize); 3]) {
-    assert_eq!(lists.names.len(), classes);
-    let counts = lists.splits.clone().map(|s| (s.train.len(), s.test.len(), s.unused.len()));
-    assert_eq!(counts, expected);
-}
-
-const UCF101: [(usize, usize, usize); 3] = [(9537, 3783, 0), (9586, 3734, 0), (9624, 3696, 0)];
-
-/// Lists of the official size: the published videos are 13 320 in 101 classes, 25 groups each; split k tests the groups
-/// 7k − 6 to 7k. How many videos a group has is chosen so that the sums come out.
-#[test]
-fn ucf101_of_official_size() {
-    let clips = |class: usize, group: usize| {
-        let of_split = |split: usize, total: usize| {
-            let slots = 101 * 7;
-            let slot = class * 7 + (group - 1) % 7;
-            (split == (group - 1) / 7).then_some(total / slots + usize::from(slot < total % slots))
-        };
-        let rest = 13_320 - 3783 - 3734 - 3696;
-        let last = |slot: usize| rest / 404 + usize::from(slot < rest % 404);
-        [(0, 3783), (1, 3734), (2, 3696)]
-            .iter()
-            .find_map(|&(split, total)| of_split(split, total))
-            .unwrap_or_else(|| last(class * 4 + group - 22))
-    };
-    let dir = TempDir::new().unwrap();
-    let names: Vec<String> = (0..101).map(|c| format!("Class{c}")).collect();
-    let index: String = names.iter().enumerate().map(|(i, name)| format!("{} {name}\r\n", i + 1)).collect();
-    fs::write(dir.path().join("classInd.txt"), index).unwrap();
-    for split in 1..=3 {
-        let (mut train, mut test) = (String::new(), String::new());
-        for (c, name) in names.iter().enumerate() {
-            for group in 1..=25 {
-                for clip in 1..=clips(c, group) {
-                    let path = format!("{name}/v_{name}_g{group:02}_c{clip:02}.avi");
-                    if (group - 1) / 7 + 1 == split {
-                        test += &format!("{path}\r\n");
-                    } else {
-                        train += &format!("{path} {}\r\n", c + 1);
-                    }
-                }
-            }
-        }
-        fs::write(dir.path().join(format!("trainlist0{split}.txt")), train).unwrap();
-        fs::write(dir.path().join(format!("testlist0{split}.txt")), test).unwrap();
-    }
-    let lists = splits::ucf101(dir.path()).unwrap();
-    check_counts(&lists, 101, UCF101);
-    assert_eq!(lists.videos().len(), 13_320);
-}
-
-#[test]
-fn ucf101_as_published() {
-    let Some(dir) = real_data() else { return };
-    let lists = splits::ucf101(&dir).unwrap();
-    check_counts(&lists, 101, UCF101);
-    assert_eq!(lists.videos().len(), 13_320);
-    assert_eq!((lists.names[0].as_str(), lists.names[100].as_str()), ("ApplyEyeMakeup", "YoYo"));
-}
-
 // HMDB51
 
 const HOSTILE: [&str; 3] = [
@@ -232,45 +156,6 @@ fn hmdb51_refuses_wrong_files() {
     check_error(splits::hmdb51(TempDir::new().unwrap().path()), &["no <class>_test_split"]);
 }
 
-const HMDB51: [(usize, usize, usize); 3] = [(3570, 1530, 1666); 3];
-
-#[test]
-fn hmdb51_of_official_size() {
-    let dir = TempDir::new().unwrap();
-    for class in 0..51 {
-        for split in 1..=3 {
-            let unused = 1666 / 51 + usize::from(class < 1666 % 51);
-            let flag = |i: usize| {
-                if i < 70 {
-                    1
-                } else if i < 100 {
-                    2
-                } else {
-                    0
-                }
-            };
-            let lines: String =
-                (0..100 + unused).map(|i| format!("v{i}_c{class}.avi {} \n", flag(i))).collect();
-            fs::write(dir.path().join(format!("c{class:02}_test_split{split}.txt")), lines).unwrap();
-        }
-    }
-    let lists = splits::hmdb51(dir.path()).unwrap();
-    check_counts(&lists, 51, HMDB51);
-    assert_eq!(lists.videos().len(), 6766);
-}
-
-#[test]
-fn hmdb51_as_published() {
-    let Some(dir) = real_data() else { return };
-    let lists = splits::hmdb51(&dir).unwrap();
-    check_counts(&lists, 51, HMDB51);
-    assert_eq!(lists.names[..6], ["brush_hair", "cartwheel", "catch", "chew", "clap", "climb"]);
-    let videos = lists.videos();
-    let hostile =
-        videos.iter().filter(|(id, _)| id.contains(['!', '&', '#', '(', ')', '[', ']', ';'])).count();
-    assert_eq!((videos.len(), hostile), (6766, 536));
-}
-
 // PASCAL VOC
 
 #[test]
@@ -317,31 +202,7 @@ fn flickr8k_with_header_and_the_image_that_is_only_captioned() {
     check_error(splits::flickr8k(dir.path(), "dev"), &["Flickr8k.token.txt", "line 2", "image_id"]);
 }
 
-/// 8092 captioned images, 6000, 1000 and 1000 of them in a split.
-#[test]
-fn flickr8k_of_official_size() {
-    let tokens: String = (0..8092 * 5).map(|i| format!("{}.jpg#{}\tCaption {i} .\n", i / 5, i % 5)).collect();
-    let list = |from: usize, to: usize| (from..to).map(|i| format!("{i}.jpg\n")).collect::<String>();
-    let dir = folder(&[
-        ("Flickr8k.token.txt", &tokens),
-        ("Flickr_8k.trainImages.txt", &list(0, 6000)),
-        ("Flickr_8k.devImages.txt", &list(6000, 7000)),
-        ("Flickr_8k.testImages.txt", &list(7000, 8000)),
-    ]);
-    let counts = ["train", "dev", "test"].map(|split| {
-        let images = splits::flickr8k(dir.path(), split).unwrap();
-        assert!(images.iter().all(|(_, captions)| captions.len() == 5));
-        images.len()
-    });
-    assert_eq!(counts, [6000, 1000, 1000]);
-}
-
 // YouTube2Text
-
-fn sentences(lists: &MsvdLists) -> [(usize, usize); 3] {
-    [&lists.train, &lists.val, &lists.test]
-        .map(|part| (part.len(), part.iter().map(|(_, sentences)| sentences.len()).sum()))
-}
 
 #[test]
 fn clip_ids_are_split_from_the_right() {
@@ -424,35 +285,4 @@ fn msvd_takes_the_corpus_where_the_descriptions_are_missing() {
                   a,1,2,1,clean,1,English,A cat\na,1,2,1,unverified,1,English,A dog\n";
     let dir = folder(&[("youtube_mapping.txt", "a_1_2 vid1"), ("video_corpus.csv", corpus)]);
     assert_eq!(sentences(&splits::msvd(dir.path()).unwrap()), [(1, 2), (0, 0), (0, 0)]);
-}
-
-const MSVD: [(usize, usize); 3] = [(1200, 48_774), (100, 4_290), (670, 27_763)];
-
-#[test]
-fn msvd_of_official_size() {
-    let id = |n: usize| format!("video_{n:04}-_{}_{}", n % 60, n % 60 + 9);
-    let mapping: Vec<String> = (1..=1970).map(|n| format!("{} vid{n}", id(n))).collect();
-    let mut captions = String::new();
-    let mut first = 1;
-    for (videos, total) in MSVD {
-        for i in 0..total {
-            captions += &format!("{} sentence {i}\n", id(first + i % videos));
-        }
-        first += videos;
-    }
-    let dir =
-        folder(&[("youtube_mapping.txt", &mapping.join("\r\n")), ("AllVideoDescriptions.txt", &captions)]);
-    assert_eq!(sentences(&splits::msvd(dir.path()).unwrap()), MSVD);
-}
-
-#[test]
-fn msvd_as_published() {
-    let Some(dir) = real_data() else { return };
-    let lists = splits::msvd(&dir.join("YouTube2Text")).unwrap();
-    assert_eq!(sentences(&lists), MSVD);
-    assert_eq!((lists.uncaptioned.len(), lists.unmapped), (0, 0));
-    let parts = [lists.train, lists.val, lists.test].concat();
-    let distinct: HashSet<_> = parts.iter().map(|(id, _)| id).collect();
-    assert_eq!(distinct.len(), 1970);
-    assert!(parts.is_sorted_by_key(|(id, _)| id), "vid numbers follow the ids' bytes");
 }
