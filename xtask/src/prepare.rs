@@ -22,7 +22,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The datasets: ucf101, hmdb51, youtube2text, voc2012, voc2007, flickr8k, or all
-    #[arg(required = true, value_parser = names)]
+    #[arg(required_unless_present = "audit", value_parser = names)]
     names: Vec<Names>,
 
     /// Take the dataset from this folder or archive and fetch only what is not there
@@ -48,6 +48,14 @@ pub(crate) struct Args {
     /// Say what would be fetched, from where and how large it is, and fetch nothing
     #[arg(long, conflicts_with = "from")]
     list: bool,
+
+    /// Look for near-duplicates between two prepared datasets instead: whether they are disjoint
+    #[arg(long, num_args = 2, value_names = ["A", "B"], value_parser = one_name, conflicts_with = "names")]
+    audit: Vec<Name>,
+
+    /// Bits of 256 in which the hashes of near-duplicates may differ
+    #[arg(long, value_name = "BITS", default_value_t = 24, requires = "audit")]
+    audit_threshold: u32,
 
     /// Share of videos or images, in percent, that may be undecodable
     #[arg(long, value_name = "PERCENT", default_value_t = 1.0)]
@@ -81,15 +89,19 @@ fn names(text: &str) -> std::result::Result<Names, String> {
     if text == "all" {
         return Ok(Names(Name::ALL.to_vec()));
     }
-    let name = Name::ALL.into_iter().find(|name| name.as_str() == text);
-    name.map(|name| Names(vec![name])).ok_or_else(|| {
+    one_name(text).map(|name| Names(vec![name])).map_err(|problem| format!("{problem}, or all"))
+}
+
+fn one_name(text: &str) -> std::result::Result<Name, String> {
+    Name::ALL.into_iter().find(|name| name.as_str() == text).ok_or_else(|| {
         let known: Vec<_> = Name::ALL.iter().map(|name| name.as_str()).collect();
-        format!("the datasets are {}, or all", known.join(", "))
+        format!("the datasets are {}", known.join(", "))
     })
 }
 
 fn size(text: &str) -> std::result::Result<(u32, u32), String> {
-    let sides = text.split_once('x').and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
+    let sides =
+        text.split_once('x').and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
     sides.ok_or_else(|| "a size is WIDTHxHEIGHT, such as 171x128".into())
 }
 
@@ -105,6 +117,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let run = Run { events: &events, stop: &stop };
     let manifests = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join("data");
     let data = args.data.clone().unwrap_or_else(|| manifests.clone());
+    if let [first, second] = args.audit[..] {
+        println!("{}", dml_prepare::audit(&data, [first, second], args.audit_threshold)?.to_string().trim_end());
+        return Ok(());
+    }
     let mut wanted: Vec<Name> = args.names.iter().flat_map(|Names(names)| names.clone()).collect();
     wanted.sort();
     wanted.dedup();
@@ -137,7 +153,9 @@ fn one(args: &Args, manifest: &Manifest, data: &Path, run: Run<'_>) -> dml_prepa
     }
     let began = Instant::now();
     Ok(match dml_prepare::prepare(manifest, &options, run)? {
-        Outcome::Already(summary) => format!("{}: already prepared, nothing to do; {}", manifest.name, told(&summary)),
+        Outcome::Already(summary) => {
+            format!("{}: already prepared, nothing to do; {}", manifest.name, told(&summary))
+        }
         Outcome::Prepared(summary) => {
             let seconds = began.elapsed().as_secs_f64();
             format!("{}: prepared in {seconds:.1} s; {}", manifest.name, told(&summary))
@@ -271,7 +289,11 @@ impl Bar {
         *said = Instant::now();
         let (at, rate) = (self.bar.position(), self.bar.per_sec());
         let of = self.bar.length().map_or("?".into(), |of| of.to_string());
-        eprintln!("{} {at}/{of}, {rate:.0}/s, {:.0} s left", self.bar.message(), self.bar.eta().as_secs_f64());
+        eprintln!(
+            "{} {at}/{of}, {rate:.0}/s, {:.0} s left",
+            self.bar.message(),
+            self.bar.eta().as_secs_f64()
+        );
     }
 }
 
@@ -302,7 +324,9 @@ mod tests {
             let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../data").join(format!("{name}.toml"));
             let manifest = Manifest::read(&path).unwrap();
             assert_eq!(manifest.name, name);
-            assert!(!manifest.expected.is_empty() && manifest.parts.iter().all(|part| !part.sources.is_empty()));
+            assert!(
+                !manifest.expected.is_empty() && manifest.parts.iter().all(|part| !part.sources.is_empty())
+            );
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use image::RgbImage;
-use image::codecs::jpeg::JpegEncoder;
+use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
@@ -19,7 +19,7 @@ use crate::video::{Ffmpeg, Select, Unreadable};
 /// frames, frame j of the clip is frame `(stride · j) mod n`.
 ///
 /// Frames are resized to `width` × `height` whatever their aspect, bilinearly between the nearest pixels, as C3D's pipeline
-/// does (OpenCV's default), and stored as JPEG without chroma subsampling.
+/// does (OpenCV's default), and stored as JPEG.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Sampling {
     /// Frames in a clip.
@@ -88,9 +88,13 @@ pub fn clips(
     let mut clips = Vec::new();
     for start in (0..).step_by(interval as usize) {
         let wanted: Vec<u32> = (0..frames).map(|j| start + j * stride).collect();
-        let places: std::result::Result<Vec<usize>, usize> = wanted.iter().map(|n| numbers.binary_search(n)).collect();
+        let places: std::result::Result<Vec<usize>, usize> =
+            wanted.iter().map(|n| numbers.binary_search(n)).collect();
         let Ok(places) = places else { break };
-        clips.push(Clip { numbers: wanted, frames: places.into_iter().map(|at| stored[at].clone()).collect() });
+        clips.push(Clip {
+            numbers: wanted,
+            frames: places.into_iter().map(|at| stored[at].clone()).collect(),
+        });
     }
     if clips.is_empty() { looped(ffmpeg, video, sampling, stop) } else { Ok(clips) }
 }
@@ -111,8 +115,7 @@ fn looped(
     if count < 2 {
         return Err(Unreadable::Video("it has one frame only; a clip needs at least two".into()));
     }
-    let numbers: Vec<usize> =
-        (0..sampling.frames).map(|j| (j * sampling.stride) as usize % count).collect();
+    let numbers: Vec<usize> = (0..sampling.frames).map(|j| (j * sampling.stride) as usize % count).collect();
     let frames = numbers.iter().map(|&number| stored[number].clone()).collect();
     Ok(vec![Clip { numbers: numbers.into_iter().map(|number| number as u32).collect(), frames }])
 }
@@ -135,10 +138,64 @@ fn resize(resizer: &mut Resizer, frame: &RgbImage, width: u32, height: u32) -> R
     Ok(RgbImage::from_raw(width, height, to.into_vec()).ok_or_else(|| failed(&"wrong size"))?)
 }
 
-/// A JPEG file of an image.
+/// A JPEG file of an image, with half the chroma resolution each way, as is usual.
 pub(crate) fn jpeg(image: &RgbImage, quality: u8) -> Result<Vec<u8>> {
+    let failed = |e: &dyn std::fmt::Display| {
+        let (width, height) = image.dimensions();
+        dml_data::DataError::Invalid(format!("an image of {width}x{height} cannot be stored as JPEG: {e}"))
+    };
+    let side = |length: u32| u16::try_from(length).map_err(|e| failed(&e));
+    let (width, height) = (side(image.width())?, side(image.height())?);
     let mut bytes = Vec::with_capacity(1 << 14);
-    let encoded = JpegEncoder::new_with_quality(&mut bytes, quality).encode_image(image);
-    encoded.map_err(|e| dml_data::DataError::Invalid(format!("an image cannot be stored as JPEG: {e}")))?;
+    let mut encoder = Encoder::new(&mut bytes, quality);
+    encoder.set_sampling_factor(SamplingFactor::F_2_2);
+    encoder.encode(image.as_raw(), width, height, ColorType::Rgb).map_err(|e| failed(&e))?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bilinear between the four nearest pixels, whose centres are at halves: `cv::resize` with `INTER_LINEAR`.
+    fn reference(frame: &RgbImage, x: f64, y: f64, channel: usize) -> f64 {
+        let axis = |place: f64, length: u32| {
+            let place = place.clamp(0.0, f64::from(length - 1));
+            let low = (place as u32).min(length - 1);
+            (low, (low + 1).min(length - 1), place - f64::from(low))
+        };
+        let ((left, right, u), (top, bottom, v)) = (axis(x, frame.width()), axis(y, frame.height()));
+        let value = |x, y| f64::from(frame.get_pixel(x, y)[channel]);
+        let above = value(left, top) * (1.0 - u) + value(right, top) * u;
+        let below = value(left, bottom) * (1.0 - u) + value(right, bottom) * u;
+        above * (1.0 - v) + below * v
+    }
+
+    #[test]
+    fn frames_are_resized_as_opencv_does() {
+        for (from, to) in [((320, 240), (171, 128)), ((176, 132), (171, 128)), ((100, 60), (171, 128))] {
+            let noise = |x: u32, y: u32, c: u32| (x * x * 7 + y * y * 13 + x * y * 3 + c * 91) as u8;
+            let frame = RgbImage::from_fn(from.0, from.1, |x, y| image::Rgb([0, 1, 2].map(|c| noise(x, y, c))));
+            let made = resize(&mut Resizer::new(), &frame, to.0, to.1).unwrap();
+            for (x, y, pixel) in made.enumerate_pixels() {
+                let place = |at: u32, from: u32, to: u32| (f64::from(at) + 0.5) * f64::from(from) / f64::from(to) - 0.5;
+                let (u, v) = (place(x, from.0, to.0), place(y, from.1, to.1));
+                for channel in 0..3 {
+                    let expected = reference(&frame, u, v, channel);
+                    // Two roundings to 8 bits, one an axis.
+                    let off = (f64::from(pixel[channel]) - expected).abs();
+                    assert!(off <= 1.01, "{from:?} at ({x}, {y}): {} where {expected:.2} is right", pixel[channel]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn stored_images_look_alike() {
+        let frame = RgbImage::from_fn(171, 128, |x, y| image::Rgb([x as u8, (y * 2) as u8, (x / 2 + y) as u8]));
+        let stored = image::load_from_memory(&jpeg(&frame, 95).unwrap()).unwrap().into_rgb8();
+        assert_eq!(stored.dimensions(), (171, 128));
+        let off: u32 = frame.as_raw().iter().zip(stored.as_raw()).map(|(a, b)| u32::from(a.abs_diff(*b))).sum();
+        assert!(f64::from(off) / f64::from(171 * 128 * 3) < 1.0, "{off}");
+    }
 }

@@ -173,7 +173,9 @@ impl Downloader {
             }
             StatusCode::RANGE_NOT_SATISFIABLE => {
                 remove(&part)?;
-                return Ok(Attempt::Broken("the file there is no longer what was begun; starting over".into()));
+                return Ok(Attempt::Broken(
+                    "the file there is no longer what was begun; starting over".into(),
+                ));
             }
             _ if passing(status) => return Ok(Attempt::Broken(format!("the server answers {status}"))),
             _ => return Err(Failure::Source(format!("{url}: the server answers {status}"))),
@@ -260,7 +262,10 @@ fn pause(time: Duration, run: Run<'_>) -> Result<()> {
 /// Whether the same request may succeed later.
 fn passing(status: StatusCode) -> bool {
     status.is_server_error()
-        || matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS | StatusCode::TOO_EARLY)
+        || matches!(
+            status,
+            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS | StatusCode::TOO_EARLY
+        )
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

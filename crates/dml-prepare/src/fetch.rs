@@ -126,7 +126,8 @@ impl<'a> Fetcher<'a> {
         }
         let into = dir.join(source.file_name());
         std::fs::create_dir_all(&into).map_err(io(&into))?;
-        let there = files.iter().filter(|(path, _)| into.join(base(path)).is_file()).map(|(_, size)| size).sum();
+        let there =
+            files.iter().filter(|(path, _)| into.join(base(path)).is_file()).map(|(_, size)| size).sum();
         room(&into, sum.saturating_sub(there))?;
         let revision = source.revision.as_deref().unwrap_or("main");
         let single = files.len() == 1;
@@ -254,16 +255,19 @@ impl<'a> Fetcher<'a> {
     /// Checks a file that someone else fetched, if it is one that the part's sources name.
     pub(crate) fn known(&self, part: &Part, path: &Path) -> Result<()> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let source = part.sources.iter().find(|source| {
-            source.file_name() == name || source.files.iter().any(|file| base(file) == name)
-        });
+        let source = part
+            .sources
+            .iter()
+            .find(|source| source.file_name() == name || source.files.iter().any(|file| base(file) == name));
         let Some(source) = source.filter(|source| source.sha256.is_some() || source.md5.is_some()) else {
             return Ok(());
         };
         let found = digest(path, source.md5.is_some(), self.run)?;
-        let differs = |expected: &Option<String>, found: &str| expected.as_deref().is_some_and(|e| e != found);
+        let differs =
+            |expected: &Option<String>, found: &str| expected.as_deref().is_some_and(|e| e != found);
         if differs(&source.sha256, &found.sha256) || differs(&source.md5, &found.md5) {
-            let problem = "its checksum is not the published one; fetch it again, or rename it if it is another file";
+            let problem =
+                "its checksum is not the published one; fetch it again, or rename it if it is another file";
             return Err(PrepareError::Checksum { path: path.into(), problem: problem.into() });
         }
         Ok(())
@@ -310,7 +314,8 @@ mod tests {
 
     #[test]
     fn patterns() {
-        let check = |pattern, path, expected| assert_eq!(matches(pattern, path), expected, "{pattern} {path}");
+        let check =
+            |pattern, path, expected| assert_eq!(matches(pattern, path), expected, "{pattern} {path}");
         check("a/b.zip", "a/b.zip", true);
         check("b.zip", "a/b.zip", false);
         check("raw/*.avi", "raw/-x_1_2.avi", true);

@@ -49,7 +49,9 @@ pub(crate) fn copy_lists(name: Name, parts: &Parts, dir: &Path) -> Result<()> {
         Name::Flickr8k => ("text", ""),
     };
     let wanted = |file: &str| match name {
-        Name::Ucf101 => file == "classInd.txt" || file.starts_with("trainlist") || file.starts_with("testlist"),
+        Name::Ucf101 => {
+            file == "classInd.txt" || file.starts_with("trainlist") || file.starts_with("testlist")
+        }
         Name::Hmdb51 => file.contains("_test_split"),
         Name::Youtube2text => {
             ["AllVideoDescriptions.txt", "youtube_mapping.txt", "video_corpus.csv"].contains(&file)
@@ -59,7 +61,8 @@ pub(crate) fn copy_lists(name: Name, parts: &Parts, dir: &Path) -> Result<()> {
     };
     let into = dir.join(folder);
     std::fs::create_dir_all(&into).map_err(crate::error::io(&into))?;
-    let sources = parts.iter().filter(|(key, _)| part.is_empty() || *key == part).filter_map(|(_, root)| root.as_ref());
+    let sources =
+        parts.iter().filter(|(key, _)| part.is_empty() || *key == part).filter_map(|(_, root)| root.as_ref());
     for root in sources {
         let root = if part.is_empty() { root.join(folder) } else { root.clone() };
         for file in entries(&root) {
@@ -78,10 +81,8 @@ pub(crate) fn read(name: Name, parts: &Parts, dir: &Path) -> Result<Found> {
     let Listed { items: listed, mut counts } = lists(name, dir)?;
     let here = media(name, parts);
     let place = |id: &str| here.get(&folded(name, id)).cloned();
-    let items: Vec<Item> = listed
-        .into_iter()
-        .filter_map(|(id, meta)| Some(Item { path: place(&id)?, id, meta }))
-        .collect();
+    let items: Vec<Item> =
+        listed.into_iter().filter_map(|(id, meta)| Some(Item { path: place(&id)?, id, meta })).collect();
     let kind = if name.is_video() { "videos" } else { "images" };
     counts.insert(kind.into(), items.len() as u64);
     Ok(Found { items, counts })
@@ -123,7 +124,10 @@ fn youtube2text(dir: &Path) -> Result<Listed> {
         counts.insert(split.to_owned(), part.len() as u64);
         let captions: usize = part.iter().map(|(_, captions)| captions.len()).sum();
         counts.insert(format!("captions_{split}"), captions as u64);
-        items.extend(part.into_iter().map(|(id, captions)| (id, object(json!({"splits": [split], "captions": captions})))));
+        items.extend(
+            part.into_iter()
+                .map(|(id, captions)| (id, object(json!({"splits": [split], "captions": captions})))),
+        );
     }
     Ok(Listed { items, counts })
 }
@@ -155,7 +159,11 @@ fn flickr8k(dir: &Path) -> Result<Listed> {
         counts.insert(split.to_owned(), listed.len() as u64);
         let captions: usize = listed.iter().map(|(_, captions)| captions.len()).sum();
         counts.insert(format!("captions_{split}"), captions as u64);
-        items.extend(listed.into_iter().map(|(id, captions)| (id, object(json!({"splits": [split], "captions": captions})))));
+        items.extend(
+            listed
+                .into_iter()
+                .map(|(id, captions)| (id, object(json!({"splits": [split], "captions": captions})))),
+        );
     }
     Ok(Listed { items, counts })
 }
@@ -206,7 +214,8 @@ fn media(name: Name, parts: &Parts) -> HashMap<String, PathBuf> {
         for path in folders.iter().flat_map(|folder| entries(folder)).filter(|path| path.is_file()) {
             let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-            let folder = path.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned();
+            let folder =
+                path.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned();
             let id = match name {
                 Name::Ucf101 => folded(name, &file),
                 Name::Hmdb51 => format!("{folder}/{file}"),

@@ -27,7 +27,7 @@ pub use extract::{Kind, unpack, unpack_nested};
 pub use fetch::{Network, Offer};
 pub use manifest::{Manifest, Name, Part, Source};
 pub use photos::photo;
+pub use pipeline::{Options, Outcome, Summary, audit, offers, prepare, sampling, verify};
 pub use rar::available as rar_available;
-pub use pipeline::{Options, Outcome, Summary, offers, prepare, sampling, verify};
 pub use units::bytes;
 pub use video::{Ffmpeg, Select, Unreadable};

@@ -12,7 +12,9 @@ const DEPTH: usize = 3;
 pub(crate) fn locate(name: Name, part: &str, root: &Path) -> Option<PathBuf> {
     // The nested layout first: a flat folder may be a sample beside the whole.
     let nested = breadth_first(root, |dir| is_part(name, part, dir));
-    nested.or_else(|| (name == Name::Ucf101 && part == "videos").then(|| breadth_first(root, has_flat_ucf101))?)
+    nested.or_else(|| {
+        (name == Name::Ucf101 && part == "videos").then(|| breadth_first(root, has_flat_ucf101))?
+    })
 }
 
 /// What [`locate`] looks for, in words.
@@ -26,7 +28,9 @@ pub(crate) fn wanted(name: Name, part: &str) -> &'static str {
         (Name::Youtube2text, _) => "AllVideoDescriptions.txt or video_corpus.csv",
         (Name::Voc2012, _) => "VOCdevkit/VOC2012 with JPEGImages and ImageSets/Main",
         (Name::Voc2007, _) => "VOCdevkit/VOC2007 with JPEGImages and ImageSets/Main",
-        (Name::Flickr8k, "images") => "Flicker8k_Dataset (or Flickr8k_Dataset, or Images) with the photographs",
+        (Name::Flickr8k, "images") => {
+            "Flicker8k_Dataset (or Flickr8k_Dataset, or Images) with the photographs"
+        }
         (Name::Flickr8k, _) => "Flickr8k.token.txt and Flickr_8k.trainImages.txt and so on",
     }
 }
@@ -58,7 +62,8 @@ fn breadth_first(root: &Path, is_it: impl Fn(&Path) -> bool) -> Option<PathBuf> 
             return Some(dir);
         }
         if depth < DEPTH {
-            queue.extend(entries(&dir).into_iter().filter(|path| path.is_dir()).map(|path| (path, depth + 1)));
+            queue
+                .extend(entries(&dir).into_iter().filter(|path| path.is_dir()).map(|path| (path, depth + 1)));
         }
     }
     None
@@ -71,7 +76,9 @@ fn is_part(name: Name, part: &str, dir: &Path) -> bool {
             has_class_folders(dir, |class, file| starts_ignoring_case(file, &format!("v_{class}_g")))
         }
         (Name::Ucf101, _) => has("classInd.txt") && has("trainlist01.txt"),
-        (Name::Hmdb51, "videos") => has_class_folders(dir, |class, file| file.contains(&format!("_{class}_"))),
+        (Name::Hmdb51, "videos") => {
+            has_class_folders(dir, |class, file| file.contains(&format!("_{class}_")))
+        }
         (Name::Hmdb51, _) => files(dir).any(|file| file.ends_with("_test_split1.txt")),
         (Name::Youtube2text, "clips") => files(dir).any(|file| {
             let stem = file.strip_suffix(".avi");
@@ -90,7 +97,8 @@ fn is_part(name: Name, part: &str, dir: &Path) -> bool {
 
 fn is_voc(year: &str, part: &str, dir: &Path) -> bool {
     let main = dir.join("ImageSets").join("Main");
-    let lists: &[&str] = if part == "test" { &["test.txt"] } else { &["trainval.txt", "train.txt", "val.txt"] };
+    let lists: &[&str] =
+        if part == "test" { &["test.txt"] } else { &["trainval.txt", "train.txt", "val.txt"] };
     dir.file_name().is_some_and(|name| name == year) && lists.iter().any(|list| main.join(list).is_file())
 }
 

@@ -153,7 +153,8 @@ pub fn verify(manifest: &Manifest, data: &Path) -> Result<Summary> {
     }
     let samples = dml_data::shards::verify(&shards)?;
     let reader = Reader::open(&shards)?;
-    let summary = summary(&reader).ok_or_else(|| wrong("the set's metadata is not ours; prepare it anew".into()))?;
+    let summary =
+        summary(&reader).ok_or_else(|| wrong("the set's metadata is not ours; prepare it anew".into()))?;
     if samples != summary.samples {
         return Err(wrong(format!("{samples} samples where the metadata say {}", summary.samples)));
     }
@@ -163,6 +164,15 @@ pub fn verify(manifest: &Manifest, data: &Path) -> Result<Summary> {
         return Err(wrong(format!("the split files have {now}, and had {then} when the set was made")));
     }
     Ok(summary)
+}
+
+/// Looks for near-duplicates between two prepared sets; see [`dml_data::audit`].
+///
+/// # Errors
+/// If one of them is not prepared or is damaged.
+pub fn audit(data: &Path, names: [Name; 2], threshold: u32) -> Result<dml_data::AuditReport> {
+    let [first, second] = names.map(|name| Reader::open(&data.join(name.as_str()).join("shards")));
+    Ok(dml_data::audit(&first?, &second?, threshold)?)
 }
 
 /// What a dataset's parts would be fetched from, in the order of preference.
@@ -192,7 +202,10 @@ pub(crate) enum Settings {
 
 fn settings(name: Name, options: &Options) -> Result<Settings> {
     let wrong = |problem: String| {
-        Err(PrepareError::Prepared { path: options.data.join(name.as_str()), problem: format!("settings: {problem}") })
+        Err(PrepareError::Prepared {
+            path: options.data.join(name.as_str()),
+            problem: format!("settings: {problem}"),
+        })
     };
     let Some(own) = sampling(name) else {
         let (short_side, quality) = (options.short_side, options.quality);
@@ -218,7 +231,9 @@ fn finished(dir: &Path, settings: &Settings) -> Result<Option<Summary>> {
     let reader = Reader::open(&shards)?;
     let (then, now) = (&reader.metadata()["settings"], json!(settings));
     if *then != now {
-        let problem = format!("it was prepared with {then} and now {now} is asked for; remove the folder to prepare it anew");
+        let problem = format!(
+            "it was prepared with {then} and now {now} is asked for; remove the folder to prepare it anew"
+        );
         return Err(wrong(problem));
     }
     let summary = summary(&reader);
@@ -248,7 +263,8 @@ fn clean(dir: &Path, options: &Options) -> Result<()> {
 /// The counts that differ from the official ones, in words.
 fn compare(expected: &BTreeMap<String, u64>, found: &BTreeMap<String, u64>) -> Vec<String> {
     let names: std::collections::BTreeSet<_> = expected.keys().chain(found.keys()).collect();
-    let number = |counts: &BTreeMap<String, u64>, name| counts.get(name).map_or("none".into(), u64::to_string);
+    let number =
+        |counts: &BTreeMap<String, u64>, name| counts.get(name).map_or("none".into(), u64::to_string);
     names
         .into_iter()
         .filter(|&name| expected.contains_key(name) && expected.get(name) != found.get(name))
@@ -289,7 +305,9 @@ impl Decoder<'_> {
                 let frame = photo(&item.path, *short_side, *quality)?;
                 Ok(vec![Sample { key: escape(&item.id), frames: vec![frame], meta: meta(None) }])
             }
-            (Settings::Clips(_), None) => Err(PrepareError::Ffmpeg("ffmpeg was not looked for".into()).into()),
+            (Settings::Clips(_), None) => {
+                Err(PrepareError::Ffmpeg("ffmpeg was not looked for".into()).into())
+            }
         }
     }
 }
@@ -319,7 +337,11 @@ fn decode(
     let mut samples = kept.len();
     let mut failures: Vec<(String, String)> = Vec::new();
     let work = |number: usize| {
-        if run.stopped() { Err(PrepareError::Interrupted.into()) } else { decoder.samples(name, &items[todo[number]]) }
+        if run.stopped() {
+            Err(PrepareError::Interrupted.into())
+        } else {
+            decoder.samples(name, &items[todo[number]])
+        }
     };
     in_order(todo.len(), options.jobs, work, |number, decoded| {
         run.check()?;

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::extract::{Guard, size_of_folder};
 use crate::Result;
+use crate::extract::{Guard, size_of_folder};
 
 /// Whether rar archives can be unpacked here.
 pub fn available() -> bool {
@@ -43,7 +43,9 @@ impl Program {
     pub(crate) fn installed(self) -> bool {
         let output = Command::new(self.name()).arg("--version").stdin(Stdio::null()).output();
         // Exit codes for this differ. Of the programs called unrar only the original takes the arguments used here.
-        output.is_ok_and(|output| self != Self::Unrar || has(&output.stdout, b"Roshal") || has(&output.stderr, b"Roshal"))
+        output.is_ok_and(|output| {
+            self != Self::Unrar || has(&output.stdout, b"Roshal") || has(&output.stderr, b"Roshal")
+        })
     }
 
     fn name(self) -> &'static str {
@@ -81,8 +83,7 @@ pub(crate) fn with_program(program: Program, archive: &Path, guard: &mut Guard<'
         }
     }
     let started = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn();
-    let mut child =
-        started.map_err(|e| guard.refuse(format!("{} does not start: {e}", program.name())))?;
+    let mut child = started.map_err(|e| guard.refuse(format!("{} does not start: {e}", program.name())))?;
     let unpacked = match child.stdout.take() {
         Some(stream) => crate::extract::tar(stream, guard),
         None => watch(&mut child, guard),
@@ -145,7 +146,8 @@ mod linked {
             // Into memory, so that nothing but the guard writes; a link has no content there.
             let (content, next) = at_file.read().map_err(failed)?;
             if content.len() as u64 != size {
-                let problem = format!("its entry \"{}\" is a link, or damaged; it is refused", path.display());
+                let problem =
+                    format!("its entry \"{}\" is a link, or damaged; it is refused", path.display());
                 return Err(guard.refuse(problem));
             }
             guard.file(&path, content.as_slice())?;

@@ -57,7 +57,9 @@ fn source(
                 true => Some(from.clone()),
                 false => match archive_in(beside, part)? {
                     Some(found) => Some(found),
-                    None => return here(beside).map(Some).map_or_else(|| fetch(part, dir, lock, fetcher), Ok),
+                    None => {
+                        return here(beside).map(Some).map_or_else(|| fetch(part, dir, lock, fetcher), Ok);
+                    }
                 },
             }
         }
@@ -84,7 +86,8 @@ fn source(
     // A plain file, or a folder of files from the hub, is what it is.
     let plain = archive.is_dir() || Kind::of(&archive)?.is_none();
     if plain {
-        let root = if archive.is_dir() { archive.as_path() } else { archive.parent().unwrap_or(Path::new(".")) };
+        let root =
+            if archive.is_dir() { archive.as_path() } else { archive.parent().unwrap_or(Path::new(".")) };
         return here(root).map(Some).ok_or_else(|| missing(manifest, part, root));
     }
     let partial = beside(&unpacked, ".part");
@@ -131,5 +134,7 @@ fn names(part: &Part) -> impl Iterator<Item = String> + '_ {
 fn for_part(manifest: &Manifest, part: &Part, archive: &Path) -> bool {
     let name = archive.file_name().unwrap_or_default().to_string_lossy();
     let is = |part: &Part| names(part).any(|known| known == name);
-    is(part) || (manifest.parts.first().is_some_and(|first| first.name == part.name) && !manifest.parts.iter().any(is))
+    is(part)
+        || (manifest.parts.first().is_some_and(|first| first.name == part.name)
+            && !manifest.parts.iter().any(is))
 }

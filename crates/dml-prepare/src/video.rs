@@ -100,7 +100,11 @@ impl Ffmpeg {
         };
         Ok(Self {
             version: version.to_owned(),
-            passthrough: if before_5_1(version) { ["-vsync", "passthrough"] } else { ["-fps_mode", "passthrough"] },
+            passthrough: if before_5_1(version) {
+                ["-vsync", "passthrough"]
+            } else {
+                ["-fps_mode", "passthrough"]
+            },
             time_limit: Duration::from_secs(300),
         })
     }
@@ -167,7 +171,9 @@ impl Ffmpeg {
         let status = child.into_inner().unwrap_or_else(|e| e.into_inner()).wait();
         if late.load(Ordering::Acquire) {
             let seconds = self.time_limit.as_secs_f64();
-            return Err(Unreadable::Video(format!("not decoded after {seconds:.0} s, the time limit for a file")));
+            return Err(Unreadable::Video(format!(
+                "not decoded after {seconds:.0} s, the time limit for a file"
+            )));
         }
         if stop.load(Ordering::Relaxed) {
             return Err(PrepareError::Interrupted.into());
@@ -224,7 +230,9 @@ fn whole(video: &Path) -> std::result::Result<(), Unreadable> {
     if let [b'R', b'I', b'F', b'F', a, b, c, d] = head[..] {
         let stated = u64::from(u32::from_le_bytes([a, b, c, d])) + 8;
         if stated > length {
-            return Err(Unreadable::Video(format!("cut short: {length} bytes of the {stated} its header states")));
+            return Err(Unreadable::Video(format!(
+                "cut short: {length} bytes of the {stated} its header states"
+            )));
         }
     }
     Ok(())

@@ -1,6 +1,5 @@
 //! Archives made to do harm, and those that are as they should be.
 
-
 use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -21,7 +20,10 @@ fn refused(name: &str, archive: &[u8], word: &str) {
     let into = dir.path().join("into");
     let error = run(|run| unpack(&path, &into, 10_000, run)).unwrap_err();
     assert!(matches!(error, PrepareError::Archive { .. }), "{error}");
-    assert!(error.to_string().contains(word) && error.to_string().contains(name), "\"{error}\" without {word}");
+    assert!(
+        error.to_string().contains(word) && error.to_string().contains(name),
+        "\"{error}\" without {word}"
+    );
     let outside = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
     assert!(outside.into_iter().all(|found| found == name || found == "into"), "{name} wrote outside");
     let size: u64 = crate::common::tree(&into).iter().map(|(_, content)| content.len() as u64).sum();
@@ -137,7 +139,8 @@ fn damaged_archives_are_refused() {
 #[test]
 fn what_is_as_it_should_be_is_unpacked() {
     let files = [("a/b.txt", &b"one"[..]), ("a/c d.txt", b"two"), ("e.avi", b"")];
-    let owned: Vec<(String, Vec<u8>)> = files.iter().map(|(name, content)| ((*name).into(), content.to_vec())).collect();
+    let owned: Vec<(String, Vec<u8>)> =
+        files.iter().map(|(name, content)| ((*name).into(), content.to_vec())).collect();
     let tar = crate::common::tar(&owned);
     let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     packed.write_all(&tar).unwrap();
@@ -165,7 +168,8 @@ fn rar_in_rar_is_unpacked() {
     std::fs::write(&path, &outer).unwrap();
     let into = dir.path().join("into");
     run(|run| unpack_nested(&path, &into, 10_000, run)).unwrap();
-    let found: Vec<_> = crate::common::tree(&into).into_iter().map(|(name, content)| (name, content.len())).collect();
+    let found: Vec<_> =
+        crate::common::tree(&into).into_iter().map(|(name, content)| (name, content.len())).collect();
     let expected = [("clap/#1_[x]_&;_clap_f.avi", 9), ("clap/two.avi", 9), ("wave/three.avi", 1)];
     assert_eq!(found, expected.map(|(name, size)| (Path::new(name).to_owned(), size)));
     // The limit holds for the inner archives too.
@@ -192,7 +196,9 @@ fn rar_archives_that_do_harm_are_refused() {
 fn rar_is_here(test: &str) -> bool {
     let here = dml_prepare::rar_available();
     if !here {
-        eprintln!("{test}: left out, because neither the feature rar is on nor a program for rar is installed");
+        eprintln!(
+            "{test}: left out, because neither the feature rar is on nor a program for rar is installed"
+        );
     }
     here
 }

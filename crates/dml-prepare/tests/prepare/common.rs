@@ -75,7 +75,13 @@ fn read_request(stream: &TcpStream) -> Option<Request> {
 }
 
 /// Writes an answer: the status, further headers, and of a body of `content` the part that `sent` says.
-pub(crate) fn answer(stream: &mut TcpStream, status: &str, headers: &[(&str, String)], content: &[u8], sent: usize) {
+pub(crate) fn answer(
+    stream: &mut TcpStream,
+    status: &str,
+    headers: &[(&str, String)],
+    content: &[u8],
+    sent: usize,
+) {
     let mut head = format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {}\r\n", content.len());
     for (name, value) in headers {
         head += &format!("{name}: {value}\r\n");
@@ -149,7 +155,8 @@ pub(crate) fn tree(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 
 /// A JPEG file of a gradient whose look depends on `seed`.
 pub(crate) fn jpeg(width: u32, height: u32, seed: u32) -> Vec<u8> {
-    let pixel = |x: u32, y: u32| image::Rgb([(x * 3 + seed * 40) as u8, (y * 5) as u8, (x + y + seed * 7) as u8]);
+    let pixel =
+        |x: u32, y: u32| image::Rgb([(x * 3 + seed * 40) as u8, (y * 5) as u8, (x + y + seed * 7) as u8]);
     let mut bytes = Vec::new();
     let image = image::RgbImage::from_fn(width, height, pixel);
     image.write_to(&mut std::io::Cursor::new(&mut bytes), image::ImageFormat::Jpeg).unwrap();

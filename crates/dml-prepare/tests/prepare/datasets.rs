@@ -1,6 +1,5 @@
 //! Whole preparations: each layout, interruptions, and what is there in the end.
 
-
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -52,7 +51,10 @@ fn voc_from_a_folder() {
     assert!(events.iter().any(|event| matches!(event, Event::Note(note) if note.contains("no test here"))));
     let reader = Reader::open(&data.path().join("voc2007/shards")).unwrap();
     let meta = reader.meta(20).unwrap();
-    assert_eq!((&meta["video"], &meta["flags"][0], &meta["flags"][1]), (&"000020".into(), &1.into(), &(-1).into()));
+    assert_eq!(
+        (&meta["video"], &meta["flags"][0], &meta["flags"][1]),
+        (&"000020".into(), &1.into(), &(-1).into())
+    );
     assert_eq!(meta["splits"], serde_json::json!(["train", "trainval"]));
     let image = image::load_from_memory(reader.frame(20, 0).unwrap()).unwrap();
     assert_eq!(image.height(), 256);
@@ -109,8 +111,10 @@ fn hmdb51_from_a_tree_with_names_that_harm() {
     }
     for class in ["climb", "climb_stairs"] {
         let of_class = videos.iter().filter(|video| video.starts_with(&format!("{class}/")));
-        let lines: String =
-            of_class.zip([1, 2]).map(|(video, flag)| format!("{} {flag} \n", video.split_once('/').unwrap().1)).collect();
+        let lines: String = of_class
+            .zip([1, 2])
+            .map(|(video, flag)| format!("{} {flag} \n", video.split_once('/').unwrap().1))
+            .collect();
         for split in 1..=3 {
             let path = format!("splits/{class}_test_split{split}.txt");
             write(root.path(), &[(path, lines.clone().into_bytes())]);
@@ -119,7 +123,8 @@ fn hmdb51_from_a_tree_with_names_that_harm() {
     let summary = prepared(&published(Name::Hmdb51), &from(data.path(), root.path()));
     assert_eq!((summary.samples, summary.failures.len()), (3, 0));
     let reader = Reader::open(&data.path().join("hmdb51/shards")).unwrap();
-    let ids: Vec<String> = (0..3).map(|n| reader.meta(n).unwrap()["video"].as_str().unwrap().to_owned()).collect();
+    let ids: Vec<String> =
+        (0..3).map(|n| reader.meta(n).unwrap()["video"].as_str().unwrap().to_owned()).collect();
     assert_eq!(ids, videos);
     assert_eq!(reader.meta(2).unwrap()["label"], 1);
 }
@@ -139,7 +144,8 @@ fn youtube2text_from_a_folder_of_the_hub() {
     let clip = "Jag7oTemldY_12_25.avi";
     std::fs::create_dir_all(root.path().join("raw_videos")).unwrap();
     std::fs::copy(real.join("YouTubeClips").join(clip), root.path().join("raw_videos").join(clip)).unwrap();
-    std::fs::copy(real.join("AllVideoDescriptions.txt"), root.path().join("AllVideoDescriptions.txt")).unwrap();
+    std::fs::copy(real.join("AllVideoDescriptions.txt"), root.path().join("AllVideoDescriptions.txt"))
+        .unwrap();
     let summary = prepared(&published(Name::Youtube2text), &from(data.path(), root.path()));
     assert_eq!(summary.differences, ["videos: 1 here, 1970 officially"]);
     let ours = std::fs::read_to_string(data.path().join("youtube2text/youtube_mapping.txt")).unwrap();
@@ -171,7 +177,8 @@ fn a_folder_without_the_dataset_is_an_error_that_says_what_is_missing() {
         "{}[[parts]]\nname = \"trainval\"\nunpacked_max = 1\n[[parts.sources]]\nurl = \"http://127.0.0.1:9/x.tar\"\n[expected]\n",
         head("voc2012")
     );
-    let error = prepare(&manifest(data.path(), &text), &from(data.path(), root.path())).0.unwrap_err().to_string();
+    let error =
+        prepare(&manifest(data.path(), &text), &from(data.path(), root.path())).0.unwrap_err().to_string();
     assert!(error.contains("127.0.0.1:9") && error.contains("refused"), "{error}");
 }
 
@@ -269,7 +276,9 @@ fn serve_into(out: &mut Vec<u8>, request: &crate::common::Request, content: &[u8
     let range = format!("Content-Range: bytes {first}-{}/{}\r\n", content.len() - 1, content.len());
     let range = if first > 0 { range } else { String::new() };
     let length = content.len() - first;
-    let head = format!("HTTP/1.1 {status}\r\nETag: \"v\"\r\nConnection: close\r\n{range}Content-Length: {length}\r\n\r\n");
+    let head = format!(
+        "HTTP/1.1 {status}\r\nETag: \"v\"\r\nConnection: close\r\n{range}Content-Length: {length}\r\n\r\n"
+    );
     out.extend(head.as_bytes());
     out.extend(&content[first..]);
 }
@@ -321,15 +330,16 @@ fn told_to_stop_it_stops_and_continues_later() {
 fn nothing_depends_on_the_number_of_jobs() {
     let root = TempDir::new().unwrap();
     write(root.path(), &voc(30));
-    let trees: Vec<_> = [1, 3].map(|jobs| {
-        let data = TempDir::new().unwrap();
-        let mut options = from(data.path(), root.path());
-        options.jobs = jobs;
-        options.shards = ShardOptions { max_bytes: 200_000 };
-        prepared(&published(Name::Voc2007), &options);
-        tree(data.path())
-    })
-    .into_iter()
-    .collect();
+    let trees: Vec<_> = [1, 3]
+        .map(|jobs| {
+            let data = TempDir::new().unwrap();
+            let mut options = from(data.path(), root.path());
+            options.jobs = jobs;
+            options.shards = ShardOptions { max_bytes: 200_000 };
+            prepared(&published(Name::Voc2007), &options);
+            tree(data.path())
+        })
+        .into_iter()
+        .collect();
     assert!(trees[0] == trees[1]);
 }

@@ -1,6 +1,5 @@
 //! Downloads from a server that misbehaves, through to the prepared set.
 
-
 use std::io::Write;
 use std::net::TcpStream;
 use std::path::Path;
@@ -86,7 +85,13 @@ fn bytes_are_appended_to_206_alone_and_where_the_file_ends() {
     // 200 in answer to a Range request: the whole file again.
     let (requests, _) = check(
         |_, number, stream, archive| {
-            answer(stream, "200 OK", &[("ETag", "\"x\"".into())], archive, if number == 0 { 20_000 } else { usize::MAX });
+            answer(
+                stream,
+                "200 OK",
+                &[("ETag", "\"x\"".into())],
+                archive,
+                if number == 0 { 20_000 } else { usize::MAX },
+            );
         },
         &["/first"],
     );
@@ -98,7 +103,13 @@ fn bytes_are_appended_to_206_alone_and_where_the_file_ends() {
             let tag = ("ETag", "\"x\"".to_owned());
             match number {
                 0 => answer(stream, "200 OK", &[tag], archive, 20_000),
-                1 => answer(stream, "206 Partial Content", &[tag, ("Content-Range", range)], &archive[10..], usize::MAX),
+                1 => answer(
+                    stream,
+                    "206 Partial Content",
+                    &[tag, ("Content-Range", range)],
+                    &archive[10..],
+                    usize::MAX,
+                ),
                 _ => answer(stream, "200 OK", &[tag], archive, usize::MAX),
             }
         },
@@ -108,7 +119,9 @@ fn bytes_are_appended_to_206_alone_and_where_the_file_ends() {
     assert!(notes.iter().any(|note| note.contains("not the range")), "{notes:?}");
     // Without a validator nothing says that the rest belongs to the beginning.
     let (requests, _) = check(
-        |_, number, stream, archive| answer(stream, "200 OK", &[], archive, if number == 0 { 20_000 } else { usize::MAX }),
+        |_, number, stream, archive| {
+            answer(stream, "200 OK", &[], archive, if number == 0 { 20_000 } else { usize::MAX })
+        },
         &["/first"],
     );
     assert_eq!(requests[1].range, None);
@@ -119,7 +132,9 @@ fn the_next_mirror_is_tried() {
     let wrong = |_: &Request, _: usize, stream: &mut TcpStream, archive: &[u8]| {
         answer(stream, "200 OK", &[], &vec![1; archive.len()], usize::MAX);
     };
-    let gone = |_: &Request, _: usize, stream: &mut TcpStream, _: &[u8]| answer(stream, "404 Not Found", &[], b"no", 2);
+    let gone = |_: &Request, _: usize, stream: &mut TcpStream, _: &[u8]| {
+        answer(stream, "404 Not Found", &[], b"no", 2)
+    };
     let cases: [(Handler, usize, &str); 3] = [
         (gone, 1, "404 Not Found"),
         (wrong, 1, "SHA-256"),
@@ -247,7 +262,13 @@ fn files_come_from_the_hub() {
                 r#"[{{"type":"directory","oid":"a","path":"sub"}},{{"type":"file","oid":"b","size":{size},"path":"sub/VOC.tar"}},
                    {{"type":"file","oid":"c","size":5,"path":"README.md"}}]"#
             );
-            answer(stream, "200 OK", &[("Content-Type", "application/json".into())], listing.as_bytes(), usize::MAX);
+            answer(
+                stream,
+                "200 OK",
+                &[("Content-Type", "application/json".into())],
+                listing.as_bytes(),
+                usize::MAX,
+            );
         } else if request.path == "/datasets/someone/voc/resolve/main/sub/VOC.tar" {
             serve(stream, request, &archive, "x");
         } else {

@@ -1,6 +1,5 @@
 //! Videos as published, and videos that are not what they say.
 
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::AtomicBool;
@@ -24,7 +23,10 @@ fn make(arguments: &[&str], path: &Path) {
 /// A video of this many frames, all of which differ.
 fn video(frames: u32, path: &Path) {
     let source = "testsrc2=size=64x48:rate=25";
-    make(&["-f", "lavfi", "-i", source, "-frames:v", &frames.to_string(), "-c:v", "mpeg4", "-q:v", "2"], path);
+    make(
+        &["-f", "lavfi", "-i", source, "-frames:v", &frames.to_string(), "-c:v", "mpeg4", "-q:v", "2"],
+        path,
+    );
 }
 
 fn frames(ffmpeg: &Ffmpeg, path: &Path, select: Select) -> Result<Vec<RgbImage>, Unreadable> {
@@ -82,16 +84,27 @@ fn clips_have_the_frames_that_are_documented() {
     let check = |length: u32, sampling: Sampling, starts: &[u32]| {
         let path = dir.path().join(format!("{length}.avi"));
         video(length, &path);
-        let all = clips(&ffmpeg, &path, &Sampling { frames: 1, stride: 1, interval: 1, ..sampling }, &AtomicBool::new(false));
+        let all = clips(
+            &ffmpeg,
+            &path,
+            &Sampling { frames: 1, stride: 1, interval: 1, ..sampling },
+            &AtomicBool::new(false),
+        );
         let all: Vec<Vec<u8>> = all.unwrap().into_iter().map(|clip| clip.frames[0].clone()).collect();
         assert_eq!(all.len(), length as usize);
         let found = clips(&ffmpeg, &path, &sampling, &AtomicBool::new(false)).unwrap();
         let span = (sampling.frames - 1) * sampling.stride + 1;
         let expected = starts.iter().map(|start| {
-            (0..sampling.frames).map(move |j| start + j * sampling.stride).map(move |n| if length < span { n % length } else { n })
+            (0..sampling.frames)
+                .map(move |j| start + j * sampling.stride)
+                .map(move |n| if length < span { n % length } else { n })
         });
         let expected: Vec<Vec<u32>> = expected.map(Iterator::collect).collect();
-        assert_eq!(found.iter().map(|clip| clip.numbers.clone()).collect::<Vec<_>>(), expected, "{length} frames");
+        assert_eq!(
+            found.iter().map(|clip| clip.numbers.clone()).collect::<Vec<_>>(),
+            expected,
+            "{length} frames"
+        );
         for clip in &found {
             let frames: Vec<_> = clip.numbers.iter().map(|&n| all[n as usize].clone()).collect();
             assert!(clip.frames == frames, "{length} frames: other frames than their numbers say");
@@ -107,45 +120,6 @@ fn clips_have_the_frames_that_are_documented() {
     check(45, every(150), &[0]);
     check(7, every(24), &[0]);
     check(2, every(24), &[0]);
-}
-
-#[test]
-fn frames_are_resized_as_opencv_does() {
-    if !ffmpeg_is_here("frames_are_resized_as_opencv_does") {
-        return;
-    }
-    let ffmpeg = Ffmpeg::find().unwrap();
-    let dir = TempDir::new().unwrap();
-    let path = dir.path().join("v.avi");
-    let source = "testsrc2=size=320x240:rate=25";
-    make(&["-f", "lavfi", "-i", source, "-frames:v", "2", "-c:v", "mpeg4", "-q:v", "2"], &path);
-    let frame = frames(&ffmpeg, &path, Select::All).unwrap().remove(0);
-    let sampling = Sampling { frames: 1, quality: 100, ..Sampling::every(150) };
-    let clip = clips(&ffmpeg, &path, &sampling, &AtomicBool::new(false)).unwrap().remove(0);
-    let stored = image::load_from_memory(&clip.frames[0]).unwrap().into_rgb8();
-    assert_eq!(stored.dimensions(), (171, 128));
-    // Bilinear between the four nearest pixels, whose centres are at halves: cv::resize with INTER_LINEAR.
-    let reference = |x: u32, y: u32, channel: usize| {
-        let axis = |to: u32, from: u32, at: u32| {
-            let place = ((f64::from(at) + 0.5) * f64::from(from) / f64::from(to) - 0.5).max(0.0);
-            let low = (place as u32).min(from - 1);
-            (low, (low + 1).min(from - 1), place - f64::from(low))
-        };
-        let ((left, right, u), (top, bottom, v)) = (axis(171, 320, x), axis(128, 240, y));
-        let value = |x, y| f64::from(frame.get_pixel(x, y)[channel]);
-        let above = value(left, top) * (1.0 - u) + value(right, top) * u;
-        let below = value(left, bottom) * (1.0 - u) + value(right, bottom) * u;
-        above * (1.0 - v) + below * v
-    };
-    let mut sum = 0.0;
-    for (x, y, pixel) in stored.enumerate_pixels() {
-        for channel in 0..3 {
-            sum += (f64::from(pixel[channel]) - reference(x, y, channel)).abs();
-        }
-    }
-    let mean = sum / f64::from(171 * 128 * 3);
-    // What is left is JPEG's own error at quality 100.
-    assert!(mean < 1.0, "stored frames differ by {mean:.3} levels on average");
 }
 
 /// The five-hour video: a whole file whose header states 450 000 frames.
@@ -165,7 +139,8 @@ fn ucf101(root: &Path) -> Vec<&'static str> {
     let lists = root.join("ucfTrainTestlist");
     std::fs::create_dir_all(&lists).unwrap();
     std::fs::write(lists.join("classInd.txt"), "1 ApplyEyeMakeup\r\n2 HandstandPushups\r\n").unwrap();
-    let good = ["ApplyEyeMakeup/v_ApplyEyeMakeup_g01_c01.avi", "HandstandPushups/v_HandStandPushups_g02_c01.avi"];
+    let good =
+        ["ApplyEyeMakeup/v_ApplyEyeMakeup_g01_c01.avi", "HandstandPushups/v_HandStandPushups_g02_c01.avi"];
     let bad = ["cut", "empty", "text", "sound", "single", "picture", "long", "mp4"];
     let names: Vec<String> =
         (1..=bad.len()).map(|n| format!("ApplyEyeMakeup/v_ApplyEyeMakeup_g10_c0{n}.avi")).collect();
@@ -200,7 +175,11 @@ fn ucf101(root: &Path) -> Vec<&'static str> {
         }
     }
     for split in 1..=3 {
-        let train: String = [good[0]].into_iter().chain(names.iter().map(String::as_str)).map(|name| format!("{name} 1\r\n")).collect();
+        let train: String = [good[0]]
+            .into_iter()
+            .chain(names.iter().map(String::as_str))
+            .map(|name| format!("{name} 1\r\n"))
+            .collect();
         std::fs::write(lists.join(format!("trainlist0{split}.txt")), train).unwrap();
         std::fs::write(lists.join(format!("testlist0{split}.txt")), format!("{}\n", good[1])).unwrap();
     }
@@ -214,8 +193,17 @@ fn broken_videos_are_reported_and_the_rest_is_prepared() {
     }
     let (root, data) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     ucf101(root.path());
-    let part = |name| format!("[[parts]]\nname = \"{name}\"\nunpacked_max = 1\n[[parts.sources]]\nurl = \"http://127.0.0.1:9/x.zip\"\n");
-    let text = format!("{}{}{}[expected]\nvideos = 10\ntrain1 = 9537\n", head("ucf101"), part("videos"), part("splits"));
+    let part = |name| {
+        format!(
+            "[[parts]]\nname = \"{name}\"\nunpacked_max = 1\n[[parts.sources]]\nurl = \"http://127.0.0.1:9/x.zip\"\n"
+        )
+    };
+    let text = format!(
+        "{}{}{}[expected]\nvideos = 10\ntrain1 = 9537\n",
+        head("ucf101"),
+        part("videos"),
+        part("splits")
+    );
     let manifest = manifest(data.path(), &text);
     let mut options = Options::new(data.path());
     options.from = Some(root.path().into());
@@ -264,7 +252,10 @@ fn broken_videos_are_reported_and_the_rest_is_prepared() {
     assert_eq!(dml_prepare::verify(&manifest, data.path()).unwrap(), summary);
     options.sampling = Some(Sampling::every(100));
     let error = prepare(&manifest, &options).0.unwrap_err();
-    assert!(matches!(error, PrepareError::Prepared { .. }) && error.to_string().contains("remove the folder"), "{error}");
+    assert!(
+        matches!(error, PrepareError::Prepared { .. }) && error.to_string().contains("remove the folder"),
+        "{error}"
+    );
     // A flipped bit shows.
     let shard = data.path().join("ucf101/shards/ucf101-000000.tar");
     let mut bytes = std::fs::read(&shard).unwrap();
