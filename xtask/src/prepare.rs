@@ -118,7 +118,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let manifests = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join("data");
     let data = args.data.clone().unwrap_or_else(|| manifests.clone());
     if let [first, second] = args.audit[..] {
-        println!("{}", dml_prepare::audit(&data, [first, second], args.audit_threshold)?.to_string().trim_end());
+        println!(
+            "{}",
+            dml_prepare::audit(&data, [first, second], args.audit_threshold)?.to_string().trim_end()
+        );
         return Ok(());
     }
     let mut wanted: Vec<Name> = args.names.iter().flat_map(|Names(names)| names.clone()).collect();

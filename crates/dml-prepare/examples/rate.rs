@@ -50,7 +50,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let done = prepare(&Manifest::read(&manifest)?, &options, run)?;
     report("prepare", began);
     if let Outcome::Prepared(summary) = done {
-        println!("{} clips of {} videos, {} left out", summary.samples, summary.items, summary.failures.len());
+        println!(
+            "{} clips of {} videos, {} left out",
+            summary.samples,
+            summary.items,
+            summary.failures.len()
+        );
     }
     Ok(())
 }
@@ -59,7 +64,8 @@ fn ffmpeg(video: &Path, arguments: &[&str]) {
     let mut command = Command::new("ffmpeg");
     command.args(["-nostdin", "-loglevel", "error", "-threads", "1", "-i"]).arg(video);
     // A file that fails shows in the counts of the preparation; here only the time matters.
-    let _ = command.args(["-threads", "1"]).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let _ =
+        command.args(["-threads", "1"]).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();
 }
 
 fn each(videos: &[PathBuf], jobs: usize, work: impl Fn(usize, &Path) + Sync) {
@@ -67,7 +73,9 @@ fn each(videos: &[PathBuf], jobs: usize, work: impl Fn(usize, &Path) + Sync) {
     std::thread::scope(|scope| {
         for _ in 0..jobs {
             scope.spawn(|| {
-                while let Some(number) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|&n| n < videos.len()) {
+                while let Some(number) =
+                    Some(next.fetch_add(1, Ordering::Relaxed)).filter(|&n| n < videos.len())
+                {
                     work(number, &videos[number]);
                 }
             });

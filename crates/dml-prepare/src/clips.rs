@@ -175,16 +175,23 @@ mod tests {
     fn frames_are_resized_as_opencv_does() {
         for (from, to) in [((320, 240), (171, 128)), ((176, 132), (171, 128)), ((100, 60), (171, 128))] {
             let noise = |x: u32, y: u32, c: u32| (x * x * 7 + y * y * 13 + x * y * 3 + c * 91) as u8;
-            let frame = RgbImage::from_fn(from.0, from.1, |x, y| image::Rgb([0, 1, 2].map(|c| noise(x, y, c))));
+            let frame =
+                RgbImage::from_fn(from.0, from.1, |x, y| image::Rgb([0, 1, 2].map(|c| noise(x, y, c))));
             let made = resize(&mut Resizer::new(), &frame, to.0, to.1).unwrap();
             for (x, y, pixel) in made.enumerate_pixels() {
-                let place = |at: u32, from: u32, to: u32| (f64::from(at) + 0.5) * f64::from(from) / f64::from(to) - 0.5;
+                let place = |at: u32, from: u32, to: u32| {
+                    (f64::from(at) + 0.5) * f64::from(from) / f64::from(to) - 0.5
+                };
                 let (u, v) = (place(x, from.0, to.0), place(y, from.1, to.1));
                 for channel in 0..3 {
                     let expected = reference(&frame, u, v, channel);
                     // Two roundings to 8 bits, one an axis.
                     let off = (f64::from(pixel[channel]) - expected).abs();
-                    assert!(off <= 1.01, "{from:?} at ({x}, {y}): {} where {expected:.2} is right", pixel[channel]);
+                    assert!(
+                        off <= 1.01,
+                        "{from:?} at ({x}, {y}): {} where {expected:.2} is right",
+                        pixel[channel]
+                    );
                 }
             }
         }
@@ -192,10 +199,12 @@ mod tests {
 
     #[test]
     fn stored_images_look_alike() {
-        let frame = RgbImage::from_fn(171, 128, |x, y| image::Rgb([x as u8, (y * 2) as u8, (x / 2 + y) as u8]));
+        let frame =
+            RgbImage::from_fn(171, 128, |x, y| image::Rgb([x as u8, (y * 2) as u8, (x / 2 + y) as u8]));
         let stored = image::load_from_memory(&jpeg(&frame, 95).unwrap()).unwrap().into_rgb8();
         assert_eq!(stored.dimensions(), (171, 128));
-        let off: u32 = frame.as_raw().iter().zip(stored.as_raw()).map(|(a, b)| u32::from(a.abs_diff(*b))).sum();
+        let off: u32 =
+            frame.as_raw().iter().zip(stored.as_raw()).map(|(a, b)| u32::from(a.abs_diff(*b))).sum();
         assert!(f64::from(off) / f64::from(171 * 128 * 3) < 1.0, "{off}");
     }
 }

@@ -47,20 +47,17 @@ fn source(
         return Ok(Some(found));
     }
     let archive = match &options.from {
+        Some(from) if from.is_file() && for_part(manifest, part, from) => Some(from.clone()),
         Some(from) if from.is_dir() => match here(from) {
             Some(found) => return Ok(Some(found)),
-            None => archive_in(from, part)?,
+            None => archive_in(from, part),
         },
+        // Beside an archive that was named, the other parts may lie.
         Some(from) if from.is_file() => {
             let beside = from.parent().unwrap_or(Path::new("."));
-            match for_part(manifest, part, from) {
-                true => Some(from.clone()),
-                false => match archive_in(beside, part)? {
-                    Some(found) => Some(found),
-                    None => {
-                        return here(beside).map(Some).map_or_else(|| fetch(part, dir, lock, fetcher), Ok);
-                    }
-                },
+            match (archive_in(beside, part), here(beside)) {
+                (None, Some(found)) => return Ok(Some(found)),
+                (archive, _) => archive,
             }
         }
         Some(from) => {
@@ -78,10 +75,7 @@ fn source(
             run.note(format!("{}: no {} here; going without", manifest.name, part.name));
             return Ok(None);
         }
-        None => match fetch(part, dir, lock, fetcher)? {
-            Some(path) => path,
-            None => return Ok(None),
-        },
+        None => fetcher.part(part, &dir.join("archives"), lock)?,
     };
     // A plain file, or a folder of files from the hub, is what it is.
     let plain = archive.is_dir() || Kind::of(&archive)?.is_none();
@@ -102,10 +96,6 @@ fn source(
     here(&unpacked).map(Some).ok_or_else(|| missing(manifest, part, &unpacked))
 }
 
-fn fetch(part: &Part, dir: &Path, lock: &mut Lock, fetcher: &Fetcher<'_>) -> Result<Option<PathBuf>> {
-    fetcher.part(part, &dir.join("archives"), lock).map(Some)
-}
-
 fn missing(manifest: &Manifest, part: &Part, root: &Path) -> PrepareError {
     let problem = format!(
         "the {} of {} are not in it; expected {}",
@@ -117,9 +107,12 @@ fn missing(manifest: &Manifest, part: &Part, root: &Path) -> PrepareError {
 }
 
 /// An archive of a part, by one of the names that its sources give it.
-fn archive_in(dir: &Path, part: &Part) -> Result<Option<PathBuf>> {
-    let found = names(part).map(|name| dir.join(name)).find(|path| path.is_file());
-    Ok(found)
+fn archive_in(dir: &Path, part: &Part) -> Option<PathBuf> {
+    names(part).map(|name| dir.join(name)).find(|path| path.is_file() && is_archive(path))
+}
+
+fn is_archive(path: &Path) -> bool {
+    matches!(Kind::of(path), Ok(Some(_)))
 }
 
 fn names(part: &Part) -> impl Iterator<Item = String> + '_ {
