@@ -41,14 +41,18 @@ def run_torch(way, kind, directory, workers, seconds):
     import numpy, torch
     from torch.utils.data import DataLoader, Dataset
     from torchvision.io import ImageReadMode, decode_jpeg
+    from torchvision.transforms.functional import resize
 
     size, batch = SIZE[kind], BATCH[kind]
     mean = torch.tensor(MEAN[kind]).view(3, 1, 1, 1)
 
     def finish(frames):
         """(frames, 3, height, width) uint8, red first -> (3, frames, size, size) f32, blue first."""
-        top = torch.randint(frames.shape[2] - size + (kind == "images"), ()).item() if frames.shape[2] > size else 0
-        left = torch.randint(frames.shape[3] - size + (kind == "images"), ()).item()
+        if kind == "images" and min(frames.shape[2:]) != 256:
+            frames = resize(frames, 256)
+        last = kind == "images"  # clips are never cropped at the last place
+        top = torch.randint(frames.shape[2] - size + last, ()).item()
+        left = torch.randint(frames.shape[3] - size + last, ()).item()
         frames = frames[:, :, top : top + size, left : left + size]
         if torch.rand(()).item() < 0.5:
             frames = frames.flip(3)

@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "images" => (Arc::new(Voc::open(dir, None, "train", BgrPipeline::default())?), 64),
         _ => return Err("the first argument is clips or images".into()),
     };
-    let prefetch = Prefetch { workers, batches: 2 };
+    let prefetch = Prefetch { workers, batches: 2 * workers };
     // The first epoch fills the page cache and is not timed.
     let (mut start, mut samples) = (Instant::now(), 0);
     for epoch in 0.. {

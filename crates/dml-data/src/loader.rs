@@ -42,26 +42,36 @@ pub fn batches<'a>(
     let batch_size = batch_size.max(1);
     let chunks: Vec<Vec<usize>> = order.chunks(batch_size).map(<[usize]>::to_vec).collect();
     chunks.into_iter().map(move |indices| {
-        let rows = indices.par_iter().map(|&index| read(dataset, index, view)).collect();
-        batch(dataset, rows, indices, &device)
+        let shape = dataset.input_shape();
+        let row = |&index: &usize| {
+            let mut row = vec![0.0; shape.iter().product()];
+            read(dataset, index, view, &mut row).map(|()| row)
+        };
+        let rows: Vec<Result<Vec<f32>>> = indices.par_iter().map(row).collect();
+        let rows: Vec<Vec<f32>> = rows.into_iter().collect::<Result<_>>()?;
+        let tensors = rows.into_iter().map(|row| Tensor::from_vec(row, shape, &Device::Cpu));
+        let mut batcher = Batcher::new_r1(tensors).batch_size(batch_size).return_last_incomplete_batch(true);
+        let inputs =
+            batcher.next().ok_or_else(|| DataError::Invalid("an empty batch was asked for".into()))??;
+        Ok(Batch { inputs: inputs.to_device(&device)?, indices })
     })
 }
 
 /// How batches are read ahead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Prefetch {
-    /// Threads that read samples; 0 counts as 1.
+    /// Threads that read, each a batch at a time; 0 counts as 1.
     pub workers: usize,
-    /// How many batches are read before they are asked for, at most; 0 counts as 1. Memory is bounded by these
+    /// How many batches are read, or being read, before they are asked for; 0 counts as 1. Memory is bounded by these
     /// batches and the one that is handed out.
     pub batches: usize,
 }
 
 impl Default for Prefetch {
-    /// As many workers as processors, two batches.
+    /// As many workers as processors, and a batch more than that.
     fn default() -> Self {
         let workers = std::thread::available_parallelism().map_or(1, |n| n.get());
-        Self { workers, batches: 2 }
+        Self { workers, batches: workers + 1 }
     }
 }
 
@@ -80,18 +90,18 @@ impl Prefetch {
         batch_size: usize,
         device: &Device,
     ) -> Result<Prefetched> {
-        let batch_size = batch_size.max(1);
-        let room = batch_size.saturating_mul(self.batches.max(1));
-        let queue = Queue { rows: VecDeque::new(), claimed: 0, taken: 0, stopped: false };
+        let batches = order.chunks(batch_size.max(1)).map(<[usize]>::to_vec).collect();
+        let queue = Queue { read: VecDeque::new(), claimed: 0, taken: 0, stopped: false };
+        let room = self.batches.max(1);
         let shared = Arc::new(Shared {
             dataset,
-            order,
+            batches,
             view,
             room,
             queue: Mutex::new(queue),
             changed: Condvar::new(),
         });
-        let mut batches = Prefetched { shared, workers: Vec::new(), batch_size, device: device.clone() };
+        let mut batches = Prefetched { shared, workers: Vec::new(), device: device.clone() };
         for number in 0..self.workers.max(1) {
             let shared = batches.shared.clone();
             let worker = std::thread::Builder::new()
@@ -108,7 +118,6 @@ impl Prefetch {
 pub struct Prefetched {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
-    batch_size: usize,
     device: Device,
 }
 
@@ -116,19 +125,17 @@ impl Iterator for Prefetched {
     type Item = Result<Batch>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let Shared { dataset, order, .. } = &*self.shared;
-        let start = self.shared.lock().taken;
-        let indices = order.get(start..)?;
-        let indices = indices[..self.batch_size.min(indices.len())].to_vec();
-        if indices.is_empty() {
-            return None;
-        }
-        let rows = indices.iter().map(|_| self.shared.take()).collect();
-        Some(batch(&**dataset, rows, indices, &self.device))
+        let (number, values) = self.shared.take()?;
+        let indices = self.shared.batches[number].clone();
+        let shape = [&[indices.len()][..], self.shared.dataset.input_shape()].concat();
+        Some(values.and_then(|values| {
+            let inputs = Tensor::from_vec(values, shape, &Device::Cpu)?.to_device(&self.device)?;
+            Ok(Batch { inputs, indices })
+        }))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = (self.shared.order.len() - self.shared.lock().taken).div_ceil(self.batch_size);
+        let left = self.shared.batches.len() - self.shared.lock().taken;
         (left, Some(left))
     }
 }
@@ -146,17 +153,17 @@ impl Drop for Prefetched {
 
 struct Shared {
     dataset: Arc<dyn Dataset>,
-    order: Vec<usize>,
+    batches: Vec<Vec<usize>>,
     view: View,
-    /// Samples that may be claimed and not yet taken.
+    /// Batches that may be claimed and not yet taken.
     room: usize,
     queue: Mutex<Queue>,
     changed: Condvar,
 }
 
 struct Queue {
-    /// The samples from `taken` to `claimed`; none for one that is being read.
-    rows: VecDeque<Option<Result<Vec<f32>>>>,
+    /// The batches from `taken` to `claimed`; none for one that is being read.
+    read: VecDeque<Option<Result<Vec<f32>>>>,
     claimed: usize,
     taken: usize,
     stopped: bool,
@@ -177,7 +184,7 @@ impl Shared {
     }
 
     fn work(&self) {
-        let total = self.order.len();
+        let total = self.batches.len();
         loop {
             let mut queue = self.wait(self.lock(), |queue| {
                 queue.stopped || queue.claimed == total || queue.claimed < queue.taken + self.room
@@ -187,53 +194,68 @@ impl Shared {
             }
             let number = queue.claimed;
             queue.claimed += 1;
-            queue.rows.push_back(None);
+            queue.read.push_back(None);
             drop(queue);
-            let index = self.order[number];
-            let row = catch_unwind(AssertUnwindSafe(|| read(&*self.dataset, index, self.view)))
-                .unwrap_or_else(|_| {
-                    let problem = format!("reading sample {index} of {} panicked", self.dataset.name());
-                    Err(DataError::Invalid(problem))
-                });
+            let values = self.read(&self.batches[number]);
             let mut queue = self.lock();
             let place = number - queue.taken;
-            queue.rows[place] = Some(row);
+            queue.read[place] = Some(values);
             drop(queue);
             self.changed.notify_all();
         }
     }
 
-    fn take(&self) -> Result<Vec<f32>> {
-        let mut queue = self.wait(self.lock(), |queue| matches!(queue.rows.front(), Some(Some(_))));
+    /// The inputs of these samples, each written where the batch's tensor will have it.
+    fn read(&self, indices: &[usize]) -> Result<Vec<f32>> {
+        let size: usize = self.dataset.input_shape().iter().product();
+        let mut values = vec![0.0; indices.len() * size];
+        huge_pages(&mut values);
+        for (i, &index) in indices.iter().enumerate() {
+            if self.lock().stopped {
+                return Err(DataError::Invalid("reading was stopped".into()));
+            }
+            let row = &mut values[i * size..][..size];
+            let dataset = &*self.dataset;
+            catch_unwind(AssertUnwindSafe(|| read(dataset, index, self.view, row))).unwrap_or_else(|_| {
+                let problem = format!("reading sample {index} of {} panicked", dataset.name());
+                Err(DataError::Invalid(problem))
+            })?;
+        }
+        Ok(values)
+    }
+
+    fn take(&self) -> Option<(usize, Result<Vec<f32>>)> {
+        let total = self.batches.len();
+        let ready = |queue: &Queue| queue.taken == total || matches!(queue.read.front(), Some(Some(_)));
+        let mut queue = self.wait(self.lock(), ready);
+        let values = queue.read.pop_front().flatten()?;
+        let number = queue.taken;
         queue.taken += 1;
-        let row = queue.rows.pop_front().flatten();
         drop(queue);
         self.changed.notify_all();
-        row.unwrap_or_else(|| Err(DataError::Invalid("a sample was taken before it was read".into())))
+        Some((number, values))
     }
 }
 
-fn read(dataset: &dyn Dataset, index: usize, view: View) -> Result<Vec<f32>> {
+/// Asks for large pages, as a batch of clips touches ten thousand small ones for the first time. Only a hint.
+fn huge_pages(values: &mut [f32]) {
+    #[cfg(target_os = "linux")]
+    {
+        const PAGE: usize = 1 << 21;
+        let start = values.as_mut_ptr().addr().next_multiple_of(PAGE);
+        let end = (values.as_mut_ptr().addr() + size_of_val(values)) / PAGE * PAGE;
+        if start < end {
+            // SAFETY: the range lies within `values`, and the advice changes no content.
+            unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_HUGEPAGE) };
+        }
+    }
+}
+
+fn read(dataset: &dyn Dataset, index: usize, view: View, row: &mut [f32]) -> Result<()> {
     if index >= dataset.len() {
         let (name, samples) = (dataset.name(), dataset.len());
         let problem = format!("sample {index} of {name} was asked for, which has {samples} samples");
         return Err(DataError::Invalid(problem));
     }
-    let mut row = vec![0.0; dataset.input_shape().iter().product()];
-    dataset.read(index, view, &mut row).map(|()| row)
-}
-
-fn batch(
-    dataset: &dyn Dataset,
-    rows: Vec<Result<Vec<f32>>>,
-    indices: Vec<usize>,
-    device: &Device,
-) -> Result<Batch> {
-    let rows: Vec<Vec<f32>> = rows.into_iter().collect::<Result<_>>()?;
-    let shape = dataset.input_shape();
-    let tensors = rows.into_iter().map(|row| Tensor::from_vec(row, shape, &Device::Cpu));
-    let mut batcher = Batcher::new_r1(tensors).batch_size(indices.len()).return_last_incomplete_batch(true);
-    let inputs =
-        batcher.next().ok_or_else(|| DataError::Invalid("an empty batch was asked for".into()))??;
-    Ok(Batch { inputs: inputs.to_device(device)?, indices })
+    dataset.read(index, view, row)
 }

@@ -47,7 +47,7 @@ fn re_encoded_and_resized_pictures_are_found_and_others_are_not() {
             ("small", &[picture(2)], 95),
             ("other", &[picture(3)], 95),
             ("clip", &clip, 90),
-            ("flat", &[flat.clone()], 90),
+            ("flat", std::slice::from_ref(&flat), 90),
         ],
     );
     let second = write(
