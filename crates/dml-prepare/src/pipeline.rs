@@ -254,8 +254,14 @@ fn summary(reader: &Reader) -> Option<Summary> {
     })
 }
 
-/// Removes what only the preparation needed.
+/// Removes what only the preparation needed, also what a run left that was killed between the index and the end.
 fn clean(dir: &Path, options: &Options) -> Result<()> {
+    for path in crate::locate::entries(&dir.join("shards")) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.ends_with(".tmp") || (name.ends_with(".json") && name != "index.json") {
+            remove(&path)?;
+        }
+    }
     remove(&dir.join("source"))?;
     if options.keep_archives { Ok(()) } else { remove(&dir.join("archives")) }
 }
