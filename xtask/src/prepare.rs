@@ -1,6 +1,6 @@
 //! `cargo xtask prepare-data`: the datasets, ready for training.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -118,10 +118,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let manifests = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join("data");
     let data = args.data.clone().unwrap_or_else(|| manifests.clone());
     if let [first, second] = args.audit[..] {
-        println!(
-            "{}",
-            dml_prepare::audit(&data, [first, second], args.audit_threshold)?.to_string().trim_end()
-        );
+        let report = dml_prepare::audit(&data, [first, second], args.audit_threshold)?;
+        say(report.to_string().trim_end());
         return Ok(());
     }
     let mut wanted: Vec<Name> = args.names.iter().flat_map(|Names(names)| names.clone()).collect();
@@ -133,7 +131,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             .and_then(|manifest| one(args, &manifest, &data, run));
         bar.clear();
         match done {
-            Ok(text) => println!("{text}"),
+            Ok(text) => say(&text),
             Err(PrepareError::Interrupted) => return Err(Interrupted.into()),
             // The others may do; all of them are tried.
             Err(error) => {
@@ -182,6 +180,11 @@ fn options(args: &Args, name: Name, data: &Path) -> Options {
         sampling
     });
     options
+}
+
+/// A line on the standard output. A reader that has gone away is no error of ours.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
 }
 
 fn told(summary: &Summary) -> String {
