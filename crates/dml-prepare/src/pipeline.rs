@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use dml_data::shards::{Reader, Sample, ShardOptions, Writer, escape};
 use fs4::FileExt;
@@ -42,7 +43,7 @@ pub struct Options {
     /// Share of videos or images, in percent, that may be undecodable.
     pub failures: f64,
     /// Time that one video may take.
-    pub time_limit: std::time::Duration,
+    pub time_limit: Duration,
     /// A shard's largest size.
     pub shards: ShardOptions,
     /// How downloads are made.
@@ -62,7 +63,7 @@ impl Options {
             short_side: 256,
             quality: 95,
             failures: 1.0,
-            time_limit: std::time::Duration::from_secs(300),
+            time_limit: Duration::from_secs(300),
             shards: ShardOptions::default(),
             network: Network::default(),
         }
@@ -185,10 +186,18 @@ pub fn offers(manifest: &Manifest, network: &Network, run: Run<'_>) -> Vec<(Stri
 fn exclusive(dir: &Path) -> Result<File> {
     let path = dir.join(".lock");
     let file = File::create(&path).map_err(io(&path))?;
-    match FileExt::try_lock(&file) {
-        Ok(()) => Ok(file),
-        Err(fs4::TryLockError::WouldBlock) => Err(PrepareError::Busy(dir.into())),
-        Err(fs4::TryLockError::Error(source)) => Err(PrepareError::Io { path, source }),
+    // A program that was just started holds copies of our open files for a moment, and with them the lock; so not at the
+    // first refusal.
+    let begun = Instant::now();
+    loop {
+        match FileExt::try_lock(&file) {
+            Ok(()) => return Ok(file),
+            Err(fs4::TryLockError::WouldBlock) if begun.elapsed() < Duration::from_secs(1) => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Err(fs4::TryLockError::WouldBlock) => return Err(PrepareError::Busy(dir.into())),
+            Err(fs4::TryLockError::Error(source)) => return Err(PrepareError::Io { path, source }),
+        }
     }
 }
 
