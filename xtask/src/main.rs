@@ -6,6 +6,7 @@
 
 mod bench;
 mod ffmpeg;
+mod prepare;
 mod step;
 mod test;
 
@@ -25,15 +26,21 @@ struct Cli {
 enum Command {
     Bench(bench::Args),
     Test(test::Args),
+    PrepareData(prepare::Args),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Bench(args) => bench::run(&args),
         Command::Test(args) => test::run(&args),
+        Command::PrepareData(args) => prepare::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<prepare::Interrupted>() => {
+            eprintln!("{error}");
+            ExitCode::from(prepare::INTERRUPTED)
+        }
         Err(error) => {
             eprintln!("error: {error:#}");
             step::exit_code(&error)
@@ -51,6 +58,8 @@ mod tests {
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
         assert!(Cli::try_parse_from(["xtask", "test"]).is_ok());
+        assert!(Cli::try_parse_from(["xtask", "prepare-data", "ucf101", "voc2012"]).is_ok());
+        assert!(Cli::try_parse_from(["xtask", "prepare-data"]).is_err());
         assert!(Cli::try_parse_from(["xtask", "no-such-chore"]).is_err());
         let bench = "xtask bench step --model c3d --batch 4 --runs 7 --threads 1 --vs-torch --profile";
         assert!(Cli::try_parse_from(bench.split(' ')).is_ok());

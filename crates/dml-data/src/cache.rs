@@ -1,13 +1,10 @@
-use std::fs::File;
-use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sha2::{Digest, Sha256};
 
 use crate::photographs::hex;
-use crate::{DataError, Dataset, Labels, Result, View};
+use crate::{DataError, Dataset, Labels, Result, View, files};
 
 /// One vector for each sample of a dataset.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,7 +65,7 @@ pub fn cached_rows<E: From<DataError>>(
             format!("{values} values in rows of {of} were computed where ({rows}, {dim}) were asked for");
         return Err(DataError::Invalid(problem).into());
     }
-    write(&path, &encode(key, rows, &made)).map_err(|source| DataError::Io { path, source })?;
+    files::write(&path, &encode(key, rows, &made)).map_err(|source| DataError::Io { path, source })?;
     Ok(made)
 }
 
@@ -170,21 +167,4 @@ fn decode(bytes: &[u8], key: &str, rows: usize, dim: usize) -> Option<Rows> {
     }
     let (words, _) = values.as_chunks::<4>();
     Some(Rows { dim, values: words.iter().map(|word| f32::from_le_bytes(*word)).collect() })
-}
-
-fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    static COUNT: AtomicUsize = AtomicUsize::new(0);
-    let unique = format!("{}-{}.tmp", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-    let temporary = path.with_extension(unique);
-    if let Some(dir) = path.parent() {
-        std::fs::create_dir_all(dir)?;
-    }
-    let written = File::create(&temporary)
-        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
-        .and_then(|()| std::fs::rename(&temporary, path));
-    if written.is_err() {
-        // Best effort: what is left behind is only a temporary file.
-        let _ = std::fs::remove_file(&temporary);
-    }
-    written
 }

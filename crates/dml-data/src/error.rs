@@ -21,6 +21,16 @@ pub enum DataError {
         /// What is wrong and what to do.
         problem: String,
     },
+    /// A shard, or an entry of one, is damaged.
+    #[error("{}, at byte {offset}: {problem}", path.display())]
+    Shard {
+        /// The shard's file.
+        path: PathBuf,
+        /// Where in the file.
+        offset: u64,
+        /// What is wrong and what to do.
+        problem: String,
+    },
     /// A request that does not fit the data.
     #[error("{0}")]
     Invalid(String),

@@ -1,21 +1,33 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod audit;
 mod cache;
+mod clip;
+mod crop;
 mod dataset;
 mod error;
+mod files;
 mod flickr8k;
 mod image;
+mod jpeg;
 mod loader;
 mod photographs;
+mod prepared;
 pub mod sample;
+pub mod shards;
+pub mod splits;
 mod text;
+mod videos;
 mod voc;
 
+pub use audit::{AuditReport, NearDuplicate, audit};
 pub use cache::{Features, Rows, cached_rows};
+pub use clip::ClipPipeline;
 pub use dataset::{Dataset, Labels, View};
 pub use error::{DataError, Result};
 pub use flickr8k::Flickr8k;
-pub use image::ImagePipeline;
-pub use loader::{Batch, batches, order};
+pub use image::{BgrPipeline, ImagePipeline, PhotoPipeline, decode_image, shrink_image};
+pub use loader::{Batch, Prefetch, Prefetched, batches, order};
+pub use videos::{Hmdb51, Ucf101, YouTube2Text};
 pub use voc::Voc;

@@ -1,38 +1,14 @@
 use std::path::{Path, PathBuf};
 
 use crate::photographs::Photographs;
-use crate::text::{lines, names, wrong};
-use crate::{DataError, Dataset, ImagePipeline, Labels, Result, View};
-
-/// The twenty classes, in the devkit's order.
-const CLASSES: [&str; 20] = [
-    "aeroplane",
-    "bicycle",
-    "bird",
-    "boat",
-    "bottle",
-    "bus",
-    "car",
-    "cat",
-    "chair",
-    "cow",
-    "diningtable",
-    "dog",
-    "horse",
-    "motorbike",
-    "person",
-    "pottedplant",
-    "sheep",
-    "sofa",
-    "train",
-    "tvmonitor",
-];
+use crate::splits::{VOC_CLASSES, voc};
+use crate::{DataError, Dataset, Labels, PhotoPipeline, Result, View};
 
 /// Image classification on PASCAL VOC: photographs that carry several of twenty classes.
 ///
-/// Layout (devkit documentation, "Image sets"): `VOC<year>/JPEGImages/<id>.jpg`, the list `ImageSets/Main/<split>.txt`
-/// with an id a line, and for each class `ImageSets/Main/<class>_<split>.txt` with lines `<id> <flag>` in the list's
-/// order. Flag 1: an object of the class is there; −1: none; 0: all that are there are marked difficult.
+/// Layout (devkit documentation, "Image sets"): the lists of [`voc`] and `JPEGImages/<id>.jpg` in the folder of a year,
+/// `VOC<year>`. Where that folder has a finished set of shards in `shards` (whose samples name their id as `video`), the
+/// photographs come from there.
 #[derive(Debug)]
 pub struct Voc {
     name: String,
@@ -42,36 +18,35 @@ pub struct Voc {
 
 impl Voc {
     /// Opens one split of one year. `dir` is the year's folder, `VOCdevkit`, or the folder that holds `VOCdevkit`;
-    /// the year may be left out where only one is there. Every label is read and checked, and every image must exist.
+    /// the year may be left out where only one is there. Every label is read and checked, and every image file must
+    /// exist.
     ///
     /// # Errors
     /// If the year's folder cannot be told, if a file is missing, or if one is not as the layout says; the error
     /// names the file and, where there is one, the line.
-    pub fn open(dir: &Path, year: Option<u16>, split: &str, pipeline: ImagePipeline) -> Result<Self> {
+    pub fn open(
+        dir: &Path,
+        year: Option<u16>,
+        split: &str,
+        pipeline: impl Into<PhotoPipeline>,
+    ) -> Result<Self> {
         let root = year_folder(dir, year)?;
-        let main = root.join("ImageSets").join("Main");
-        let list = main.join(format!("{split}.txt"));
-        let ids = names(&list)?;
-        let mut flags = vec![Vec::with_capacity(CLASSES.len()); ids.len()];
-        for class in CLASSES {
-            let path = main.join(format!("{class}_{split}.txt"));
-            for (row, flag) in flags.iter_mut().zip(read_flags(&path, &ids)?) {
-                row.push(flag);
-            }
-        }
-        let paths: Vec<PathBuf> =
-            ids.iter().map(|id| root.join("JPEGImages").join(format!("{id}.jpg"))).collect();
-        for (i, path) in paths.iter().enumerate() {
-            if !path.is_file() {
-                let problem = format!("lists {}, but there is no {}", ids[i], path.display());
-                return Err(wrong(&list, Some(i + 1), problem));
-            }
-        }
+        let list = root.join("ImageSets").join("Main").join(format!("{split}.txt"));
+        let folder = root.join("JPEGImages");
+        let (photographs, flags) =
+            Photographs::open(&root, &list, voc(&root, split)?, &pipeline.into(), || {
+                Ok(Box::new(move |id: &str| folder.join(format!("{id}.jpg"))))
+            })?;
         Ok(Self {
             name: format!("{} {split}", root.file_name().unwrap_or(root.as_os_str()).to_string_lossy()),
-            photographs: Photographs::new(ids, paths, pipeline)?,
-            labels: Labels::MultiLabel { names: CLASSES.map(String::from).to_vec(), flags },
+            photographs,
+            labels: Labels::MultiLabel { names: VOC_CLASSES.map(String::from).to_vec(), flags },
         })
+    }
+
+    /// Listed photographs that the shards have not. They are no samples.
+    pub fn missing(&self) -> &[String] {
+        &self.photographs.missing
     }
 }
 
@@ -85,7 +60,7 @@ impl Dataset for Voc {
     }
 
     fn input_shape(&self) -> &[usize] {
-        &self.photographs.shape
+        &self.photographs.input.shape
     }
 
     fn id(&self, index: usize) -> String {
@@ -138,30 +113,4 @@ fn year_folder(dir: &Path, year: Option<u16>) -> Result<PathBuf> {
 /// The year in a folder's name `VOC<year>`.
 fn year_of(path: &Path) -> Option<u16> {
     path.file_name()?.to_str()?.strip_prefix("VOC")?.parse().ok()
-}
-
-fn read_flags(path: &Path, ids: &[String]) -> Result<Vec<i8>> {
-    let lines = lines(path)?;
-    let mut flags = Vec::with_capacity(ids.len());
-    for ((number, line), id) in lines.iter().zip(ids) {
-        let fail = |problem| Err(wrong(path, Some(*number), problem));
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let [given, flag] = words[..] else {
-            return fail(format!("expected an image id and a flag, found \"{line}\""));
-        };
-        if given != id {
-            return fail(format!("{given} where the split's list has {id}"));
-        }
-        flags.push(match flag {
-            "1" => 1,
-            "0" => 0,
-            "-1" => -1,
-            _ => return fail(format!("flag {flag} is none of 1, 0 and -1")),
-        });
-    }
-    if lines.len() != ids.len() {
-        let problem = format!("{} lines, but the split lists {} images", lines.len(), ids.len());
-        return Err(wrong(path, None, problem));
-    }
-    Ok(flags)
 }

@@ -7,6 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use common::small;
+use dml_data::splits::VOC_CLASSES;
 use dml_data::{Dataset, Flickr8k, ImagePipeline, Labels, View, Voc};
 use tempfile::TempDir;
 
@@ -56,7 +57,7 @@ fn voc_reads_flags_and_images() {
     assert_eq!((voc.name(), voc.len(), voc.input_shape()), ("VOC2007 train", 3, &[3, 12, 12][..]));
     assert_eq!((voc.id(1), voc.group(1)), ("000009".into(), 1));
     let Labels::MultiLabel { names, flags } = voc.labels() else { panic!("{:?}", voc.labels()) };
-    assert_eq!(names, &common::CLASSES);
+    assert_eq!(names, &VOC_CLASSES);
     for (i, row) in flags.iter().enumerate() {
         let expected: Vec<i8> = (0..20)
             .map(|c| {

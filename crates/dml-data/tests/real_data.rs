@@ -1,17 +1,10 @@
 //! The loaders on real files, in the folder that DML_REAL_DATA names: `VOCdevkit/VOC2007` and `Flickr8k`.
-#![allow(clippy::unwrap_used, clippy::print_stderr)]
+#![allow(clippy::unwrap_used)]
 
-use std::path::PathBuf;
+mod common;
 
+use common::real_data;
 use dml_data::{Dataset, Flickr8k, ImagePipeline, Labels, View, Voc};
-
-fn real_data() -> Option<PathBuf> {
-    let folder = std::env::var_os("DML_REAL_DATA").map(PathBuf::from);
-    if folder.is_none() {
-        eprintln!("left out, as DML_REAL_DATA does not name a folder with real data");
-    }
-    folder
-}
 
 /// A few images of the set decode to plausible inputs.
 fn check_images(dataset: &dyn Dataset, expected: usize) {

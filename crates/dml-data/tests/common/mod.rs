@@ -1,34 +1,13 @@
 //! Small trees in the datasets' layouts, made by code.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::print_stderr)]
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use dml_data::ImagePipeline;
+use dml_data::splits::{MsvdLists, VOC_CLASSES};
 use image::{Rgb, RgbImage};
-
-pub(crate) const CLASSES: [&str; 20] = [
-    "aeroplane",
-    "bicycle",
-    "bird",
-    "boat",
-    "bottle",
-    "bus",
-    "car",
-    "cat",
-    "chair",
-    "cow",
-    "diningtable",
-    "dog",
-    "horse",
-    "motorbike",
-    "person",
-    "pottedplant",
-    "sheep",
-    "sofa",
-    "train",
-    "tvmonitor",
-];
+use tempfile::TempDir;
 
 /// A pipeline for the small photographs of these trees.
 pub(crate) fn small() -> ImagePipeline {
@@ -50,7 +29,7 @@ pub(crate) fn voc(devkit: &Path, year: u16) {
     fs::create_dir_all(root.join("JPEGImages")).unwrap();
     let ids = ["000005", "000009", "000026"];
     fs::write(main.join("train.txt"), ids.map(|id| format!("{id}\n")).concat()).unwrap();
-    for (c, class) in CLASSES.iter().enumerate() {
+    for (c, class) in VOC_CLASSES.iter().enumerate() {
         // Right-aligned flags and CRLF, as copies of the devkit have them.
         let flag = |i: usize| {
             if c == i {
@@ -80,4 +59,30 @@ pub(crate) fn flickr8k(dir: &Path) {
     let tokens = "1_a.jpg#1\t A second sentence .\n1_a.jpg#0\tA dog runs .\n2_b.jpg#0\tA cat sleeps .\n\
                   2_b.jpg#1\tThe cat is asleep\n3_c.jpg.1#0\tNobody has seen this .\n";
     fs::write(dir.join("Flickr8k.token.txt"), tokens).unwrap();
+}
+
+/// A new folder with these files.
+pub(crate) fn folder(files: &[(&str, &str)]) -> TempDir {
+    let dir = TempDir::new().unwrap();
+    for (name, text) in files {
+        let path = dir.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    dir
+}
+
+/// The folder that DML_REAL_DATA names.
+pub(crate) fn real_data() -> Option<PathBuf> {
+    let folder = std::env::var_os("DML_REAL_DATA").map(PathBuf::from);
+    if folder.is_none() {
+        eprintln!("left out, as DML_REAL_DATA does not name a folder with real data");
+    }
+    folder
+}
+
+/// Videos and sentences of each part.
+pub(crate) fn sentences(lists: &MsvdLists) -> [(usize, usize); 3] {
+    [&lists.train, &lists.val, &lists.test]
+        .map(|part| (part.len(), part.iter().map(|(_, sentences)| sentences.len()).sum()))
 }

@@ -1,0 +1,123 @@
+use std::cell::RefCell;
+use std::path::PathBuf;
+
+use dml_rand::{Purpose, Stream};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::crop::{Crop, Mean, check_length};
+use crate::photographs::hex;
+use crate::shards::Reader;
+use crate::{DataError, Result, View, jpeg};
+
+/// How a clip becomes C3D's input: blue, green and red in 0..=255 minus a mean, a crop that is the same for all frames.
+///
+/// The evaluation view takes the centre crop (rows 8 to 119 and columns 29 to 140 of 128×171). The view of an epoch takes
+/// a crop at a random place and mirrors it with probability one half, drawn from
+/// `Stream::new(seed, Purpose::Augment, epoch, sample)`. As in the original, the last possible place is never drawn, and
+/// the mean cube belongs to places of the whole frame.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClipPipeline {
+    /// Height and width of the crop, in pixels.
+    pub crop: u32,
+    /// Mean of blue, green and red, where no file is given.
+    pub mean: [f32; 3],
+    /// A `.npy` file with the mean cube (3, frames, height, width) of whole frames, blue first.
+    pub mean_file: Option<PathBuf>,
+}
+
+impl Default for ClipPipeline {
+    /// Crop 112 and the channel means of Sports-1M's mean cube.
+    fn default() -> Self {
+        Self { crop: 112, mean: [90.25, 97.66, 101.41], mean_file: None }
+    }
+}
+
+/// A pipeline that was checked against the clips that it is for.
+#[derive(Debug)]
+pub(crate) struct ClipInput {
+    /// (3, frames, crop, crop)
+    pub(crate) shape: [usize; 4],
+    picture: (usize, usize),
+    mean: Mean,
+    /// Names every parameter.
+    pub(crate) fingerprint: String,
+}
+
+impl ClipInput {
+    /// For a set whose clips are all like this one.
+    ///
+    /// # Errors
+    /// If the crop is empty or larger than the frames, if a mean is no number, or if the mean's file is wrong.
+    pub(crate) fn new(pipeline: &ClipPipeline, reader: &Reader, sample: usize) -> Result<Self> {
+        let mut pixels = Vec::new();
+        let picture = jpeg::decode(reader.frame(sample, 0)?, &mut pixels)
+            .map_err(|problem| reader.bad_frame(sample, 0, &problem))?;
+        let (crop, frames, (width, height)) = (pipeline.crop as usize, reader.frames(sample), picture);
+        if crop == 0 || crop > width.min(height) {
+            let problem =
+                format!("crop {crop} is not in 1..={}, as frames are {width}x{height}", width.min(height));
+            return Err(DataError::Invalid(problem));
+        }
+        if !pipeline.mean.iter().all(|value| value.is_finite()) {
+            return Err(DataError::Invalid(format!("the mean {:?} has no number", pipeline.mean)));
+        }
+        let mean = match &pipeline.mean_file {
+            Some(path) => Mean::read(path, [frames, height, width], true)?,
+            None => Mean::colour(pipeline.mean, crop),
+        };
+        let digest = hex(&Sha256::digest(mean.bytes()));
+        let fingerprint = format!("bgr {frames} frames {width}x{height} crop {crop} mean {digest}");
+        Ok(Self { shape: [3, frames, crop, crop], picture, mean, fingerprint })
+    }
+
+    /// Reads the clip `sample` of the shards as the dataset's sample `index` is seen in this view.
+    pub(crate) fn read(
+        &self,
+        reader: &Reader,
+        sample: usize,
+        view: View,
+        index: usize,
+        out: &mut [f32],
+    ) -> Result<()> {
+        check_length(&self.shape, out)?;
+        let [_, frames, size, _] = self.shape;
+        if reader.frames(sample) != frames {
+            let problem = format!("{} frames where others have {frames}", reader.frames(sample));
+            return Err(reader.bad_frame(sample, 0, &problem));
+        }
+        let (rows, columns) = (self.picture.1 - size, self.picture.0 - size);
+        let (top, left, mirror) = match view.epoch {
+            None => (rows / 2, columns / 2, false),
+            Some(epoch) => {
+                let mut stream = Stream::new(view.seed, Purpose::Augment, epoch, index as u64);
+                (stream.below(rows.max(1)), stream.below(columns.max(1)), stream.chance(0.5))
+            }
+        };
+        let (blue, rest) = out.split_at_mut(frames * size * size);
+        let (green, red) = rest.split_at_mut(frames * size * size);
+        let [blue, green, red] = [blue, green, red].map(|channel| channel.chunks_exact_mut(size * size));
+        with_scratch(|pixels| {
+            for (frame, ((blue, green), red)) in blue.zip(green).zip(red).enumerate() {
+                let fail = |problem: &str| Err(reader.bad_frame(sample, frame, problem));
+                match jpeg::decode(reader.frame(sample, frame)?, pixels) {
+                    Ok(picture) if picture == self.picture => {}
+                    Ok((width, height)) => return fail(&format!("{width}x{height} where others differ")),
+                    Err(problem) => return fail(&problem),
+                }
+                let crop = Crop { pixels, width: self.picture.0, top, left, size, mirror };
+                crop.write(&self.mean, frame, 1.0, true, [blue, green, red]);
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Lends this thread's buffer for decoded pixels.
+pub(crate) fn with_scratch<T>(work: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+    thread_local! {
+        static PIXELS: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    }
+    PIXELS.with_borrow_mut(work)
+}

@@ -1,0 +1,33 @@
+#![doc = include_str!("../README.md")]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod clips;
+mod download;
+mod error;
+mod event;
+mod extract;
+mod fetch;
+mod files;
+mod layout;
+mod locate;
+mod manifest;
+mod ordered;
+mod photos;
+mod pipeline;
+mod rar;
+mod sources;
+mod units;
+mod video;
+
+pub use clips::{Clip, Sampling, clips};
+pub use download::Patience;
+pub use error::{PrepareError, Result};
+pub use event::{Event, Run};
+pub use extract::{Kind, unpack, unpack_nested};
+pub use fetch::{Network, Offer};
+pub use manifest::{Manifest, Name, Part, Source};
+pub use photos::photo;
+pub use pipeline::{Options, Outcome, Summary, audit, offers, prepare, sampling, verify};
+pub use rar::available as rar_available;
+pub use units::bytes;
+pub use video::{Ffmpeg, Select, Unreadable};

@@ -1,0 +1,429 @@
+//! From sources to shards, and what is left when it is interrupted.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use dml_data::shards::{Reader, Sample, ShardOptions, Writer, escape};
+use fs4::FileExt;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::clips::{Sampling, clips};
+use crate::error::io;
+use crate::event::{Event, Run};
+use crate::fetch::{Fetcher, Network, Offer};
+use crate::files::remove;
+use crate::layout::{self, Found, Item};
+use crate::manifest::{Lock, Manifest, Name};
+use crate::ordered::in_order;
+use crate::photos::photo;
+use crate::sources::sources;
+use crate::video::{Ffmpeg, Unreadable};
+use crate::{PrepareError, Result};
+
+/// How a dataset is prepared.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Folder of all datasets; a dataset has a folder of its name in it.
+    pub data: PathBuf,
+    /// Where to take the dataset from instead of the network: a folder with it or with its archives, or an archive.
+    pub from: Option<PathBuf>,
+    /// Videos or images that are decoded at the same time.
+    pub jobs: usize,
+    /// Whether downloaded archives are kept.
+    pub keep_archives: bool,
+    /// How clips are cut; [`sampling`] gives the dataset's own.
+    pub sampling: Option<Sampling>,
+    /// Length of the short side of stored images.
+    pub short_side: u32,
+    /// Quality of JPEG for stored images that had to be resized, 1..=100.
+    pub quality: u8,
+    /// Share of videos or images, in percent, that may be undecodable.
+    pub failures: f64,
+    /// Time that one video may take.
+    pub time_limit: Duration,
+    /// A shard's largest size.
+    pub shards: ShardOptions,
+    /// How downloads are made.
+    pub network: Network,
+}
+
+impl Options {
+    /// The defaults, for a folder of datasets: as many jobs as cores, short side 256, quality 95, at most 1 % failures,
+    /// five minutes a video.
+    pub fn new(data: impl Into<PathBuf>) -> Self {
+        Self {
+            data: data.into(),
+            from: None,
+            jobs: std::thread::available_parallelism().map_or(1, usize::from),
+            keep_archives: false,
+            sampling: None,
+            short_side: 256,
+            quality: 95,
+            failures: 1.0,
+            time_limit: Duration::from_secs(300),
+            shards: ShardOptions::default(),
+            network: Network::default(),
+        }
+    }
+}
+
+/// How clips are cut from a dataset's videos: every 150 frames, and every 24 from YouTube2Text, so that it gives about
+/// as many. None for images.
+pub fn sampling(name: Name) -> Option<Sampling> {
+    match name {
+        Name::Ucf101 | Name::Hmdb51 => Some(Sampling::every(150)),
+        Name::Youtube2text => Some(Sampling::every(24)),
+        Name::Voc2012 | Name::Voc2007 | Name::Flickr8k => None,
+    }
+}
+
+/// How a preparation ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// The dataset was prepared before; nothing was done.
+    Already(Summary),
+    /// The dataset is prepared.
+    Prepared(Summary),
+}
+
+/// What a prepared set holds.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Summary {
+    /// Clips or images.
+    pub samples: usize,
+    /// Videos or images they come from.
+    pub items: usize,
+    /// What could not be decoded, with the reason.
+    pub failures: Vec<(String, String)>,
+    /// Counts that differ from the official ones, in words.
+    pub differences: Vec<String>,
+}
+
+/// Prepares a dataset: fetches what is missing, unpacks it, decodes it and writes `<data>/<name>` with its split files
+/// and `shards`. Continues what was interrupted; does nothing if it is all there.
+///
+/// # Errors
+/// The first thing that cannot be got over, see [`PrepareError`]. What was downloaded, unpacked and written until then
+/// is kept and used the next time.
+pub fn prepare(manifest: &Manifest, options: &Options, run: Run<'_>) -> Result<Outcome> {
+    let dir = options.data.join(manifest.name.as_str());
+    std::fs::create_dir_all(&dir).map_err(io(&dir))?;
+    let _lock = exclusive(&dir)?;
+    let settings = settings(manifest.name, options)?;
+    if let Some(summary) = finished(&dir, &settings)? {
+        clean(&dir, options)?;
+        return Ok(Outcome::Already(summary));
+    }
+    // Asked for first: a missing program should not show after a download of hours.
+    let ffmpeg = match manifest.name.is_video() {
+        true => Some(Ffmpeg::find()?.with_time_limit(options.time_limit)),
+        false => None,
+    };
+    let mut lock = Lock::read(options.data.join(format!("{}.lock", manifest.name)))?;
+    let parts = sources(manifest, options, &dir, &mut lock, run)?;
+    layout::copy_lists(manifest.name, &parts, &dir)?;
+    let found = layout::read(manifest.name, &parts, &dir)?;
+    if found.items.is_empty() {
+        let folders: Vec<_> = parts.values().flatten().map(|path| path.display().to_string()).collect();
+        let problem = "none of the videos or images that the lists name is here".into();
+        return Err(PrepareError::Layout { path: folders.join(", ").into(), problem });
+    }
+    let differences = compare(&manifest.expected, &found.counts);
+    for text in &differences {
+        run.note(format!("{}: {text}", manifest.name));
+    }
+    let decoder = Decoder { ffmpeg: ffmpeg.as_ref(), settings: &settings, run };
+    let summary = decode(manifest, options, &dir, &found, &decoder, differences)?;
+    clean(&dir, options)?;
+    Ok(Outcome::Prepared(summary))
+}
+
+/// Checks a prepared set byte by byte, and its counts; gives the number of samples.
+///
+/// # Errors
+/// If it is not there, if a checksum differs, or if the split files no longer say what they said.
+pub fn verify(manifest: &Manifest, data: &Path) -> Result<Summary> {
+    let dir = data.join(manifest.name.as_str());
+    let shards = dir.join("shards");
+    let wrong = |problem: String| PrepareError::Prepared { path: dir.clone(), problem };
+    if !Reader::is_finished(&shards) {
+        return Err(wrong("no finished set is here; prepare it first".into()));
+    }
+    let samples = dml_data::shards::verify(&shards)?;
+    let reader = Reader::open(&shards)?;
+    let summary =
+        summary(&reader).ok_or_else(|| wrong("the set's metadata is not ours; prepare it anew".into()))?;
+    if samples != summary.samples {
+        return Err(wrong(format!("{samples} samples where the metadata say {}", summary.samples)));
+    }
+    let now = json!(layout::counts(manifest.name, &dir)?);
+    let then = &reader.metadata()["list_counts"];
+    if now != *then {
+        return Err(wrong(format!("the split files have {now}, and had {then} when the set was made")));
+    }
+    Ok(summary)
+}
+
+/// Looks for near-duplicates between two prepared sets; see [`dml_data::audit`].
+///
+/// # Errors
+/// If one of them is not prepared or is damaged.
+pub fn audit(data: &Path, names: [Name; 2], threshold: u32) -> Result<dml_data::AuditReport> {
+    let [first, second] = names.map(|name| Reader::open(&data.join(name.as_str()).join("shards")));
+    Ok(dml_data::audit(&first?, &second?, threshold)?)
+}
+
+/// What a dataset's parts would be fetched from, in the order of preference.
+pub fn offers(manifest: &Manifest, network: &Network, run: Run<'_>) -> Vec<(String, Vec<Offer>)> {
+    let fetcher = Fetcher::new(network, run);
+    manifest.parts.iter().map(|part| (part.name.clone(), fetcher.offers(part))).collect()
+}
+
+/// Held as long as one process works on a dataset.
+fn exclusive(dir: &Path) -> Result<File> {
+    let path = dir.join(".lock");
+    let file = File::create(&path).map_err(io(&path))?;
+    // A program that was just started holds copies of our open files for a moment, and with them the lock; so not at the
+    // first refusal.
+    let begun = Instant::now();
+    loop {
+        match FileExt::try_lock(&file) {
+            Ok(()) => return Ok(file),
+            Err(fs4::TryLockError::WouldBlock) if begun.elapsed() < Duration::from_secs(1) => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Err(fs4::TryLockError::WouldBlock) => return Err(PrepareError::Busy(dir.into())),
+            Err(fs4::TryLockError::Error(source)) => return Err(PrepareError::Io { path, source }),
+        }
+    }
+}
+
+/// Everything that the stored bytes depend on beside the files and ffmpeg.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Settings {
+    Clips(Sampling),
+    Images { short_side: u32, quality: u8 },
+}
+
+fn settings(name: Name, options: &Options) -> Result<Settings> {
+    let wrong = |problem: String| {
+        Err(PrepareError::Prepared {
+            path: options.data.join(name.as_str()),
+            problem: format!("settings: {problem}"),
+        })
+    };
+    let Some(own) = sampling(name) else {
+        let (short_side, quality) = (options.short_side, options.quality);
+        if short_side == 0 || !(1..=100).contains(&quality) {
+            return wrong(format!("short side {short_side} and quality {quality}; the quality is 1 to 100"));
+        }
+        return Ok(Settings::Images { short_side, quality });
+    };
+    let chosen = options.sampling.unwrap_or(own);
+    if let Err(problem) = chosen.check() {
+        return wrong(problem);
+    }
+    Ok(Settings::Clips(chosen))
+}
+
+/// The summary of a finished set with these settings; none if there is no finished set.
+fn finished(dir: &Path, settings: &Settings) -> Result<Option<Summary>> {
+    let shards = dir.join("shards");
+    if !Reader::is_finished(&shards) {
+        return Ok(None);
+    }
+    let wrong = |problem: String| PrepareError::Prepared { path: dir.into(), problem };
+    let reader = Reader::open(&shards)?;
+    let (then, now) = (&reader.metadata()["settings"], json!(settings));
+    if *then != now {
+        let problem = format!(
+            "it was prepared with {then} and now {now} is asked for; remove the folder to prepare it anew"
+        );
+        return Err(wrong(problem));
+    }
+    let summary = summary(&reader);
+    Ok(Some(summary.ok_or_else(|| wrong("the set's metadata is not ours; remove the folder".into()))?))
+}
+
+fn summary(reader: &Reader) -> Option<Summary> {
+    let metadata = reader.metadata();
+    let strings = |value: &Value| -> Option<Vec<String>> {
+        value.as_array()?.iter().map(|text| text.as_str().map(str::to_owned)).collect()
+    };
+    let pair = |value: &Value| Some((value[0].as_str()?.to_owned(), value[1].as_str()?.to_owned()));
+    Some(Summary {
+        samples: usize::try_from(metadata["samples"].as_u64()?).ok()?,
+        items: usize::try_from(metadata["items"].as_u64()?).ok()?,
+        failures: metadata["failures"].as_array()?.iter().map(pair).collect::<Option<_>>()?,
+        differences: strings(&metadata["differences"])?,
+    })
+}
+
+/// Removes what only the preparation needed, also what a run left that was killed between the index and the end.
+fn clean(dir: &Path, options: &Options) -> Result<()> {
+    for path in crate::locate::entries(&dir.join("shards")) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.ends_with(".tmp") || (name.ends_with(".json") && name != "index.json") {
+            remove(&path)?;
+        }
+    }
+    remove(&dir.join("source"))?;
+    if options.keep_archives { Ok(()) } else { remove(&dir.join("archives")) }
+}
+
+/// The counts that differ from the official ones, in words.
+fn compare(expected: &BTreeMap<String, u64>, found: &BTreeMap<String, u64>) -> Vec<String> {
+    let names: std::collections::BTreeSet<_> = expected.keys().chain(found.keys()).collect();
+    let number =
+        |counts: &BTreeMap<String, u64>, name| counts.get(name).map_or("none".into(), u64::to_string);
+    names
+        .into_iter()
+        .filter(|&name| expected.contains_key(name) && expected.get(name) != found.get(name))
+        .map(|name| format!("{name}: {} here, {} officially", number(found, name), number(expected, name)))
+        .collect()
+}
+
+struct Decoder<'a> {
+    ffmpeg: Option<&'a Ffmpeg>,
+    settings: &'a Settings,
+    run: Run<'a>,
+}
+
+impl Decoder<'_> {
+    /// The samples of one video or image.
+    fn samples(&self, name: Name, item: &Item) -> std::result::Result<Vec<Sample>, Unreadable> {
+        let meta = |numbers: Option<&[u32]>| {
+            let mut meta = item.meta.clone();
+            meta.insert("source".into(), json!(name));
+            meta.insert("video".into(), json!(item.id));
+            if let Some(numbers) = numbers {
+                meta.insert("frames".into(), json!(numbers));
+            }
+            Value::Object(meta)
+        };
+        match (self.settings, self.ffmpeg) {
+            (Settings::Clips(sampling), Some(ffmpeg)) => {
+                let clips = clips(ffmpeg, &item.path, sampling, self.run.stop)?.into_iter().enumerate();
+                Ok(clips
+                    .map(|(number, clip)| Sample {
+                        key: format!("{}_{number:04}", escape(&item.id)),
+                        meta: meta(Some(&clip.numbers)),
+                        frames: clip.frames,
+                    })
+                    .collect())
+            }
+            (Settings::Images { short_side, quality }, _) => {
+                let frame = photo(&item.path, *short_side, *quality)?;
+                Ok(vec![Sample { key: escape(&item.id), frames: vec![frame], meta: meta(None) }])
+            }
+            (Settings::Clips(_), None) => {
+                Err(PrepareError::Ffmpeg("ffmpeg was not looked for".into()).into())
+            }
+        }
+    }
+}
+
+fn decode(
+    manifest: &Manifest,
+    options: &Options,
+    dir: &Path,
+    found: &Found,
+    decoder: &Decoder<'_>,
+    differences: Vec<String>,
+) -> Result<Summary> {
+    let (name, items, run) = (manifest.name, &found.items, decoder.run);
+    let (mut writer, keys) = Writer::resume(&dir.join("shards"), name.as_str(), options.shards)?;
+    let kept: HashSet<&str> = keys.iter().map(String::as_str).collect();
+    let todo = remaining(name, items, &keys);
+    let before = items.len() - todo.len();
+    if !kept.is_empty() {
+        run.note(format!("{name}: {before} of {} are done; continuing", items.len()));
+    }
+    run.send(Event::Started {
+        what: format!("decoding {name}"),
+        of: Some(items.len() as u64),
+        bytes: false,
+        from: before as u64,
+    });
+    let mut samples = kept.len();
+    let mut failures: Vec<(String, String)> = Vec::new();
+    let work = |number: usize| {
+        if run.stopped() {
+            Err(PrepareError::Interrupted.into())
+        } else {
+            decoder.samples(name, &items[todo[number]])
+        }
+    };
+    in_order(todo.len(), options.jobs, work, |number, decoded| {
+        run.check()?;
+        match decoded {
+            Ok(decoded) => {
+                for sample in decoded.iter().filter(|sample| !kept.contains(sample.key.as_str())) {
+                    writer.append(sample)?;
+                    samples += 1;
+                }
+            }
+            Err(Unreadable::Video(reason)) => {
+                let id = items[todo[number]].id.clone();
+                run.send(Event::LeftOut { id: id.clone(), reason: reason.clone() });
+                failures.push((id, reason));
+                bearable(&failures, items.len(), options.failures)?;
+            }
+            Err(Unreadable::Other(error)) => return Err(error),
+        }
+        run.send(Event::Advanced((before + number + 1) as u64));
+        Ok(())
+    })?;
+    run.send(Event::Finished);
+    if samples == 0 {
+        let first = failures.first().map(|(id, reason)| format!("{id}: {reason}")).unwrap_or_default();
+        let (failed, of) = (failures.len(), items.len());
+        return Err(PrepareError::Failures { failed, of, percent: options.failures, first });
+    }
+    let summary = Summary { samples, items: items.len() - failures.len(), failures, differences };
+    writer.finish(json!({
+        "dataset": name,
+        "title": manifest.title,
+        "licence": manifest.licence,
+        "citation": manifest.citation,
+        "made_by": concat!("dml-prepare ", env!("CARGO_PKG_VERSION")),
+        "ffmpeg": decoder.ffmpeg.map(Ffmpeg::version),
+        "settings": decoder.settings,
+        "counts": found.counts,
+        "list_counts": layout::counts(name, dir)?,
+        "samples": summary.samples,
+        "items": summary.items,
+        "failures": summary.failures,
+        "differences": summary.differences,
+    }))?;
+    Ok(summary)
+}
+
+/// The numbers of the items whose samples are not all stored. The last one that is stored may be stored in part; one
+/// without a sample failed, and fails again with the same reason.
+fn remaining(name: Name, items: &[Item], keys: &[String]) -> Vec<usize> {
+    let owner = |key: &str| match name.is_video() {
+        true => key.rsplit_once('_').map_or(key, |(video, _)| video).to_owned(),
+        false => key.to_owned(),
+    };
+    let last = keys.last().map(|key| owner(key));
+    let stored: HashSet<String> = keys.iter().map(|key| owner(key)).collect();
+    let open = |item: &Item| {
+        let key = escape(&item.id);
+        !stored.contains(&key) || (name.is_video() && last.as_ref() == Some(&key))
+    };
+    (0..items.len()).filter(|&number| open(&items[number])).collect()
+}
+
+fn bearable(failures: &[(String, String)], of: usize, percent: f64) -> Result<()> {
+    let failed = failures.len();
+    if failed as f64 * 100.0 <= percent * of as f64 {
+        return Ok(());
+    }
+    let first = failures.first().map(|(id, reason)| format!("{id}: {reason}")).unwrap_or_default();
+    Err(PrepareError::Failures { failed, of, percent, first })
+}

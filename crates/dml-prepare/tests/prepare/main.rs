@@ -1,0 +1,8 @@
+//! The crate from outside: downloads, archives, videos, and whole datasets.
+#![allow(clippy::unwrap_used)]
+
+mod archives;
+mod common;
+mod datasets;
+mod download;
+mod videos;
