@@ -3,11 +3,13 @@
 mod args;
 mod compare;
 mod eval;
+mod import;
 mod info;
 mod progress;
 mod runs;
 mod table;
 mod train;
+mod weights;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -58,6 +60,8 @@ fn run(cli: Cli) -> Result<Done> {
         Command::Eval(args) => eval::run(&args, &stop),
         Command::Compare(args) => compare::run(&args, &stop),
         Command::Info(args) => info::run(&args, &stop),
+        Command::Import(args) => import::run(&args),
+        Command::Weights(args) => weights::run(&args),
     }
 }
 

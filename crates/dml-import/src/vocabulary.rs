@@ -97,7 +97,7 @@ mod tests {
         let mut copies = b"\x80\x02((".to_vec();
         copies.extend(b"U\x01aK\x01\x86".repeat(1000));
         copies.extend(b"lq\x00");
-        copies.extend(b"ccollections\nOrderedDict\nq\x01".repeat(1));
+        copies.extend(b"ccollections\nOrderedDict\nq\x01");
         copies.extend(b"h\x01h\x00\x85R".repeat(2000));
         copies.extend(b"t.");
         assert!(refusal(&copies).contains("over and over"), "{}", refusal(&copies));

@@ -151,7 +151,7 @@ fn files_that_are_something_else_are_told() {
         read_c3d(&vgg),
         &["vgg_cnn_s.caffemodel", "no known source of C3D", "conv1.0", "conv1a.0", "features.0.weight"],
     );
-    check(read_c3d(&golden("vgg_cnn_s.pkl")), &["C3D has no 8.W"]);
+    check(read_c3d(&golden("vgg_cnn_s.pkl")), &["0.W", "fewer than 5 axes"]);
     check(read_vgg_s(&golden("c3d_model.pkl")), &["0.W", "[2, 3, 3, 3, 3] has more than 4 axes"]);
     check(read_vgg_s(&golden("c3d.pickle")), &["no known source of VGG-S"]);
     check(read_c3d(&golden("cube.npy")), &["neither a torch file nor a pickle"]);

@@ -160,7 +160,7 @@ fn hostile_pickles_are_errors() {
         (b"\x80\x02K\x01K\x02a.", "no list"),
         (b"\x80\x02K\x01}b.", "attributes may not be set"),
         (b"\x80\x02X\xff\xff\xff\xff.", "cut short"),
-        (b"\x80\x02U\x01\xff.", "not UTF-8"),
+        (b"\x80\x02X\x01\x00\x00\x00\xff.", "not UTF-8"),
         (b"\x80\x04.", "protocol 4"),
         (b"\x80\x02].", "no state dictionary"),
         (b"\x80\x02}K\x01K\x02s.", "a text was expected"),
