@@ -1,6 +1,6 @@
 """Writes the public forms of C3D, VGG-S and the means with torch's, numpy's and protobuf's own writers.
 
-Run: python forms.py                    (small files beside this script; needs torch, numpy and protobuf)
+Run: python forms.py                    (small files beside this script; needs torch, numpy, protobuf and safetensors)
      python forms.py published FOLDER   (files of the published sizes, some 1.5 GB)
 Python 2's pickles: forms_python2.py.
 """
@@ -11,6 +11,7 @@ import sys
 import numpy as np
 import torch
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from safetensors.torch import save_file
 
 from networks import C3D, VGG_S, parameter, parameters
 
@@ -153,4 +154,6 @@ else:
     arrays = {"c": np.arange(6, dtype=np.float32).reshape(2, 3), "f": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
               "i": np.array([-1, 2**40]), "scalar": np.float32(2.5), "empty": np.zeros((0, 3), np.float32)}
     np.savez(here / "arrays.npz", **arrays)
+    save_file({"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor([1, 2]), "c": torch.zeros(0, 3).half()},
+              here / "plain.safetensors", metadata={"source": "x"})
     np.savez_compressed(here / "arrays-compressed.npz", **arrays)
