@@ -7,7 +7,6 @@ use clap::{Args, Parser, Subcommand};
 use dml_train::{Config, Method};
 
 use crate::import::ImportArgs;
-use crate::teacher::TeacherArgs;
 use crate::weights::WeightsArgs;
 
 /// Train one network on several tasks from datasets that are each labelled for one task only.
@@ -35,8 +34,6 @@ pub(crate) enum Command {
     Import(ImportArgs),
     /// List or download published weights.
     Weights(WeightsArgs),
-    /// Train a sentence encoder.
-    Teacher(TeacherArgs),
 }
 
 /// What every command that trains, or describes a training, understands.

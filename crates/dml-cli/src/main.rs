@@ -8,7 +8,6 @@ mod info;
 mod progress;
 mod runs;
 mod table;
-mod teacher;
 mod train;
 mod weights;
 
@@ -63,7 +62,6 @@ fn run(cli: Cli) -> Result<Done> {
         Command::Info(args) => info::run(&args, &stop),
         Command::Import(args) => import::run(&args),
         Command::Weights(args) => weights::run(&args),
-        Command::Teacher(args) => teacher::run(&args, &stop),
     }
 }
 

@@ -1,4 +1,4 @@
-//! `dml import`, `dml weights` and `dml teacher`: what becomes of published files, and a teacher trained anew.
+//! `dml import` and `dml weights`, on files that the original tools wrote.
 #![allow(clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
@@ -100,39 +100,4 @@ fn weights_are_listed_with_their_licences() {
     assert!(json.as_array().unwrap().iter().all(|entry| entry["citation"].is_string()));
     assert!(stderr(&mut dml(&["weights", "fetch", "nonsense"])).contains("there are c3d-torch"));
     assert!(stderr(&mut dml(&["weights", "fetch", "c3d-pretrained"])).contains("Google Drive"));
-}
-
-#[test]
-fn a_teacher_is_trained_and_goes_on() {
-    let dir = TempDir::new().unwrap();
-    let captions = dir.path().join("captions.txt");
-    let animals = ["dog", "cat", "horse", "bird", "goat", "duck"];
-    let deeds = ["runs", "sleeps", "eats", "swims", "jumps", "sings"];
-    let mut lines = "# id, caption\n".to_string();
-    for (i, animal) in animals.iter().enumerate() {
-        for (j, deed) in deeds.iter().enumerate() {
-            lines += &format!("clip{i}{j} a {animal} {deed}\nclip{i}{j} the {animal} often {deed}\n");
-        }
-    }
-    std::fs::write(&captions, lines).unwrap();
-    let train = |out: &str, epochs: &str, more: &[&str]| {
-        let out = dir.path().join(out);
-        let fixed = ["--dim", "16", "--word-dim", "8", "--batch", "16", "--learning-rate", "0.01"];
-        let paths =
-            ["teacher", "train", "--captions", captions.to_str().unwrap(), "--out", out.to_str().unwrap()];
-        let mut command = dml(&[&paths[..], &fixed, &["--epochs", epochs], more].concat());
-        command.current_dir(dir.path());
-        command
-    };
-    let text = stdout(&mut train("whole", "6", &[]));
-    assert!(text.contains("held out: R@1") && text.contains("epoch 6:"), "{text}");
-    stdout(&mut train("parts", "2", &[]));
-    let rest = stdout(&mut train("parts", "6", &[]));
-    assert!(rest.contains("epoch 3:") && !rest.contains("epoch 2:"), "{rest}");
-    let bytes = |out: &str| std::fs::read(dir.path().join(out).join("order.safetensors")).unwrap();
-    assert!(bytes("whole") == bytes("parts"), "going on changed the result");
-    let encoder =
-        OrderEmbedding::from_file(&dir.path().join("whole/order.safetensors"), &Device::Cpu).unwrap();
-    assert_eq!(encoder.encode(&["a dog often sings"]).unwrap().dims(), [1, 16]);
-    assert!(stderr(&mut train("parts", "6", &["--similarity", "cosine"])).contains("other settings"));
 }

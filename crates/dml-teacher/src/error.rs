@@ -47,9 +47,6 @@ pub enum TeacherError {
     /// A published file cannot be imported.
     #[error(transparent)]
     Import(#[from] dml_import::ImportError),
-    /// An operation failed.
-    #[error(transparent)]
-    Op(#[from] dml_ops::OpError),
     /// A tensor operation failed.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),

@@ -16,6 +16,6 @@ pub use cache::{EmbeddingCache, Embeddings};
 pub use encoder::SentenceEncoder;
 pub use error::{Result, TeacherError};
 pub use lexical::Lexical;
-pub use order::{OrderEmbedding, OrderTrainer, OrderTraining, Pairs, Similarity};
+pub use order::OrderEmbedding;
 pub use transformer::SentenceTransformer;
 pub use weights::{ALL_MINILM_L6_V2, find_sentence_transformer};

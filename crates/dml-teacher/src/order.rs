@@ -10,10 +10,7 @@ use crate::{Result, SentenceEncoder, TeacherError};
 use gru::Gru;
 use vocabulary::Vocabulary;
 
-pub use train::{OrderTrainer, OrderTraining, Pairs, Similarity};
-
 pub(crate) mod gru;
-mod train;
 pub(crate) mod vocabulary;
 
 /// Sentences that go through the network together; all of one length.
