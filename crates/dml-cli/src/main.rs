@@ -1,5 +1,7 @@
 //! The `dml` command: one network, several tasks, datasets that are each labelled for one task only.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 mod args;
 mod compare;
 mod eval;

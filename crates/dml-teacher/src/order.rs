@@ -69,8 +69,7 @@ impl OrderEmbedding {
         let worddict = object.get("worddict").unwrap_or(&Value::Null);
         let vocabulary = Vocabulary::from_json(vocabulary_path, worddict, words)?;
         let fingerprint = fingerprint(&name, &tensors, &vocabulary, absolute)?;
-        let get =
-            |name: &str| Ok::<_, candle_core::Error>(tensors[name].to_device(device)?.to_dtype(DType::F32)?);
+        let get = |name: &str| tensors[name].to_device(device).and_then(|tensor| tensor.to_dtype(DType::F32));
         let images = match tensors.contains_key("ff_image_W") {
             true => Some([get("ff_image_W")?, get("ff_image_b")?]),
             false => None,
