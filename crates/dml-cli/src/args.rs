@@ -6,6 +6,9 @@ use candle_core::Device;
 use clap::{Args, Parser, Subcommand};
 use dml_train::{Config, Method};
 
+use crate::import::ImportArgs;
+use crate::weights::WeightsArgs;
+
 /// Train one network on several tasks from datasets that are each labelled for one task only.
 #[derive(Debug, Parser)]
 #[command(name = "dml", version, max_term_width = 110)]
@@ -27,6 +30,10 @@ pub(crate) enum Command {
     Compare(CompareArgs),
     /// Show the network, its parameters and the schedule as it will run.
     Info(InfoArgs),
+    /// Turn published weights, in the format they were published in, into safetensors.
+    Import(ImportArgs),
+    /// List or download published weights.
+    Weights(WeightsArgs),
 }
 
 /// What every command that trains, or describes a training, understands.

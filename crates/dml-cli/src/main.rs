@@ -1,13 +1,18 @@
 //! The `dml` command: one network, several tasks, datasets that are each labelled for one task only.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 mod args;
 mod compare;
 mod eval;
+mod import;
 mod info;
+mod memory;
 mod progress;
 mod runs;
 mod table;
 mod train;
+mod weights;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -27,6 +32,7 @@ pub(crate) enum Done {
 }
 
 fn main() -> ExitCode {
+    memory::keep();
     let cli = Cli::parse();
     match run(cli) {
         Ok(Done::Whole) => ExitCode::SUCCESS,
@@ -58,6 +64,8 @@ fn run(cli: Cli) -> Result<Done> {
         Command::Eval(args) => eval::run(&args, &stop),
         Command::Compare(args) => compare::run(&args, &stop),
         Command::Info(args) => info::run(&args, &stop),
+        Command::Import(args) => import::run(&args),
+        Command::Weights(args) => weights::run(&args),
     }
 }
 

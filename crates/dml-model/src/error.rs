@@ -41,6 +41,9 @@ pub enum ModelError {
         /// What is wrong and, where it can be told, what to do.
         problem: String,
     },
+    /// A published file cannot be imported.
+    #[error(transparent)]
+    Import(#[from] dml_import::ImportError),
     /// Published weights are in none of the places where they were looked for.
     #[error("{what} not found. Looked in:\n{}\n{advice}", list(looked))]
     WeightsNotFound {

@@ -18,7 +18,10 @@ mod error;
 mod layers;
 mod net;
 mod params;
-pub mod pth;
+/// Torch checkpoints, for the networks that read one.
+mod pth {
+    pub(crate) use dml_import::read_torch as read_legacy;
+}
 mod root;
 mod small;
 #[cfg(test)]

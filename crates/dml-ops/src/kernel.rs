@@ -4,6 +4,9 @@
 //! gradient. [`Op`] makes a custom operation of it. The kernels split their work into parts that depend on the shapes
 //! alone, each part computed by one thread, so that results are the same bits for any number of threads.
 
+// Loops over registers and points read like their formulas with indices, and are unrolled.
+#![allow(clippy::needless_range_loop)]
+
 pub(crate) mod activation;
 pub(crate) mod adam;
 pub(crate) mod after;

@@ -100,7 +100,7 @@ mod tests {
             let mut taken = Vec::new();
             let work = |n: usize| {
                 begun.fetch_add(1, Ordering::SeqCst);
-                if n % 3 == 0 {
+                if n.is_multiple_of(3) {
                     std::thread::sleep(std::time::Duration::from_millis(2));
                 }
                 n * n

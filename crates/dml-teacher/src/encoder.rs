@@ -1,3 +1,5 @@
+use std::fmt::Write;
+
 use candle_core::Tensor;
 
 use crate::{Result, TeacherError};
@@ -33,4 +35,39 @@ pub(crate) fn check(sentences: &[&str]) -> Result<()> {
             problem: "has no word".into(),
         }),
     }
+}
+
+/// Encodes in batches of like length, shortest first, and gives the rows in the order of the sentences; nothing if there
+/// is no sentence. Where `equal`, only sentences of one length share a batch, so that none needs padding.
+///
+/// # Shapes
+/// `encode` takes the indices of a batch and answers (batch, dim).
+pub(crate) fn in_batches(
+    lengths: &[usize],
+    size: usize,
+    equal: bool,
+    mut encode: impl FnMut(&[usize]) -> candle_core::Result<Tensor>,
+) -> candle_core::Result<Option<Tensor>> {
+    let mut order: Vec<usize> = (0..lengths.len()).collect();
+    order.sort_by_key(|&i| lengths[i]);
+    let mut batches = Vec::new();
+    for like in order.chunk_by(|&a, &b| !equal || lengths[a] == lengths[b]) {
+        for batch in like.chunks(size) {
+            batches.push(encode(batch)?);
+        }
+    }
+    let Some(first) = batches.first() else { return Ok(None) };
+    let mut place = vec![0u32; order.len()];
+    for (row, &i) in order.iter().enumerate() {
+        place[i] = row as u32;
+    }
+    let place = Tensor::new(place, first.device())?;
+    Tensor::cat(&batches, 0)?.index_select(&place, 0).map(Some)
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }

@@ -44,6 +44,9 @@ pub enum TeacherError {
     /// A request that makes no sense.
     #[error("{0}")]
     Invalid(String),
+    /// A published file cannot be imported.
+    #[error(transparent)]
+    Import(#[from] dml_import::ImportError),
     /// A tensor operation failed.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),

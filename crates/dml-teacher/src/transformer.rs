@@ -1,41 +1,63 @@
-use std::fmt::Write;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::bert::BertModel;
+use candle_transformers::models::distilbert::DistilBertModel;
+use candle_transformers::models::xlm_roberta::XLMRobertaModel;
 use sha2::{Digest, Sha256};
 use tokenizers::{Encoding, Tokenizer, TruncationParams};
 
-use crate::encoder::check;
-use crate::layout::Layout;
+use crate::encoder::{check, hex, in_batches};
+use crate::layout::{Dense, Layout, Trunk};
+use crate::pooling::Pooling;
 use crate::{Result, SentenceEncoder, TeacherError, weights};
 
 /// Sentences that go through the network together.
 const BATCH: usize = 32;
 
-/// A BERT sentence encoder of sentence-transformers: transformer, mean over the sentence's tokens, length one.
+/// A sentence encoder of sentence-transformers: a transformer of the BERT family (BERT, DistilBERT, RoBERTa, XLM-RoBERTa),
+/// pooled over the sentence's tokens, perhaps a fully connected layer, length one.
 ///
-/// Batches are made of sentences of like length; padding is masked in the attention and in the mean, so that a
+/// Batches are made of sentences of like length; padding is masked in the attention and in the pooling, so that a
 /// sentence's vector does not depend on the others (other than by rounding, below 1e-5). Sentences longer than the model's
-/// `max_seq_length` are cut there, as sentence-transformers does.
+/// `max_seq_length` are cut there, as sentence-transformers does. DistilBERT's vectors are off by up to 1e-4, as candle
+/// approximates its GELU by tanh.
 pub struct SentenceTransformer {
     name: String,
     dim: usize,
     fingerprint: String,
     lower_case: bool,
+    prompt: String,
     tokenizer: Tokenizer,
-    bert: BertModel,
+    trunk: Network,
+    pooling: Pooling,
+    dense: Option<DenseLayer>,
+    device: Device,
+}
+
+enum Network {
+    Bert(BertModel),
+    DistilBert(DistilBertModel),
+    /// With the number of its padding.
+    Roberta(XLMRobertaModel, u32),
+}
+
+struct DenseLayer {
+    /// (inputs, outputs)
+    weight: Tensor,
+    bias: Option<Tensor>,
+    tanh: bool,
 }
 
 impl SentenceTransformer {
-    /// Loads a model from its folder: `modules.json`, `1_Pooling/config.json`, `sentence_bert_config.json`,
-    /// `config.json`, `tokenizer.json` and `model.safetensors`. The first three may be missing (then mean pooling and
-    /// the longest length the positions allow).
+    /// Loads a model from its folder: `modules.json` and the configurations of its modules, `config.json`,
+    /// `tokenizer.json`, and `model.safetensors` or `pytorch_model.bin`. Without `modules.json` the folder is a plain
+    /// transformer, pooled by the mean; the length is that of `sentence_bert_config.json` or `tokenizer_config.json`, at
+    /// most what the positions allow.
     ///
     /// # Errors
-    /// If a file is missing or damaged, or if the model is anything but a BERT with mean pooling; the error names the
-    /// file and what is not implemented.
+    /// If a file is missing or damaged, or if it asks for what is not implemented; the error names the file and that.
     pub fn from_dir(dir: &Path, device: &Device) -> Result<Self> {
         let path = dir.canonicalize().map_err(|source| TeacherError::Io { path: dir.into(), source })?;
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
@@ -53,59 +75,121 @@ impl SentenceTransformer {
     }
 
     fn load(dir: &Path, name: String, device: &Device) -> Result<Self> {
-        let Layout { bert: config, max_length, lower_case, tokenizer: vocabulary, weights } =
+        let Layout { trunk, pooling, dense, max_length, lower_case, prompt, tokenizer: vocabulary, weights } =
             Layout::read(dir)?;
-        let read = |path: &Path| {
-            std::fs::read(path).map_err(|source| TeacherError::Io { path: path.into(), source })
-        };
-        let wrong = |path: &Path, e: &dyn std::fmt::Display| TeacherError::Model {
-            path: path.into(),
-            problem: e.to_string(),
-        };
+        let mut hash = Sha256::new();
+        hash.update(format!("{trunk:?} {pooling:?} {max_length} {lower_case} {prompt:?}"));
         let bytes = read(&vocabulary)?;
-        let mut hash = Sha256::new().chain_update(format!("{config:?} {max_length} {lower_case}"));
         hash.update(&bytes);
         let mut tokenizer = Tokenizer::from_bytes(&bytes).map_err(|e| wrong(&vocabulary, &e))?;
-        // The file asks for padding to 128 tokens and for cutting there; neither is how the model is used.
+        // The file may ask for padding to 128 tokens and for cutting there; neither is how the model is used.
         tokenizer.with_padding(None);
         tokenizer
             .with_truncation(Some(TruncationParams { max_length, ..TruncationParams::default() }))
             .map_err(|e| wrong(&vocabulary, &e))?;
-        let known = tokenizer.get_vocab_size(true);
-        if known > config.vocab_size {
-            let problem = format!("{known} tokens, but the model's config.json has {}", config.vocab_size);
+        let (known, sizes) = (tokenizer.get_vocab_size(true), trunk.sizes());
+        if known > sizes.vocabulary {
+            let problem = format!("{known} tokens, but the model's config.json has {}", sizes.vocabulary);
             return Err(wrong(&vocabulary, &problem));
         }
-        let bytes = read(&weights)?;
-        hash.update(&bytes);
-        let builder = VarBuilder::from_buffered_safetensors(bytes, DType::F32, device)
-            .map_err(|e| wrong(&weights, &e))?;
-        let bert = BertModel::load(builder, &config).map_err(|e| wrong(&weights, &e))?;
-        let mut fingerprint = format!("{name}, sha256 ");
-        for byte in hash.finalize() {
-            let _ = write!(fingerprint, "{byte:02x}");
-        }
-        Ok(Self { name, dim: config.hidden_size, fingerprint, lower_case, tokenizer, bert })
+        let builder = builder(&weights, &mut hash, device)?;
+        let trunk = match &trunk {
+            Trunk::Bert(config) => BertModel::load(builder, config).map(Network::Bert),
+            Trunk::DistilBert(config, _) => DistilBertModel::load(builder, config).map(Network::DistilBert),
+            Trunk::Roberta(config) => XLMRobertaModel::new(config, builder)
+                .map(|model| Network::Roberta(model, config.pad_token_id)),
+        };
+        let trunk = trunk.map_err(|e| wrong(&weights, &e))?;
+        let mut dim = sizes.hidden * pooling.modes().len();
+        let dense = match dense {
+            None => None,
+            Some(dense) => {
+                dim = dense.sizes[1];
+                Some(DenseLayer::load(&dense, &mut hash, device)?)
+            }
+        };
+        let fingerprint = format!("{name}, sha256 {}", hex(&hash.finalize()));
+        let device = device.clone();
+        Ok(Self { name, dim, fingerprint, lower_case, prompt, tokenizer, trunk, pooling, dense, device })
     }
 
     /// (n, dim), the sentences in this order.
     fn encode_batch(&self, sentences: &[&Encoding]) -> candle_core::Result<Tensor> {
-        let (n, device) = (sentences.len(), &self.bert.device);
+        let n = sentences.len();
         let length = sentences.iter().map(|sentence| sentence.len()).max().unwrap_or(0);
-        let padded = |of: fn(&Encoding) -> &[u32]| {
-            let mut values = vec![0u32; n * length];
+        let padded = |padding: u32, of: fn(&Encoding) -> &[u32]| {
+            let mut values = vec![padding; n * length];
             for (row, sentence) in values.chunks_mut(length).zip(sentences) {
                 row[..sentence.len()].copy_from_slice(of(sentence));
             }
-            Tensor::from_vec(values, (n, length), device)
+            Tensor::from_vec(values, (n, length), &self.device)
         };
-        let mask = padded(Encoding::get_attention_mask)?;
-        let ids = padded(Encoding::get_ids)?;
-        let tokens = self.bert.forward(&ids, &padded(Encoding::get_type_ids)?, Some(&mask))?;
-        let mask = mask.to_dtype(DType::F32)?.unsqueeze(2)?;
-        let mean = tokens.broadcast_mul(&mask)?.sum(1)?.broadcast_div(&mask.sum(1)?)?;
-        mean.broadcast_div(&mean.sqr()?.sum_keepdim(1)?.sqrt()?)
+        let mask = padded(0, Encoding::get_attention_mask)?;
+        let tokens = match &self.trunk {
+            Network::Bert(bert) => {
+                let kinds = padded(0, Encoding::get_type_ids)?;
+                bert.forward(&padded(0, Encoding::get_ids)?, &kinds, Some(&mask))?
+            }
+            Network::DistilBert(bert) => {
+                // Its mask says what is left out.
+                let hidden = mask.eq(0u32)?.reshape((n, 1, 1, length))?;
+                bert.forward(&padded(0, Encoding::get_ids)?, &hidden)?
+            }
+            Network::Roberta(roberta, padding) => {
+                // It counts positions by what is not padding.
+                let ids = padded(*padding, Encoding::get_ids)?;
+                roberta.forward(&ids, &mask, &ids.zeros_like()?, None, None, None)?
+            }
+        };
+        let mut rows = self.pooling.forward(&tokens, &mask)?;
+        if let Some(dense) = &self.dense {
+            rows = dense.forward(&rows)?;
+        }
+        rows.broadcast_div(&rows.sqr()?.sum_keepdim(1)?.sqrt()?)
     }
+}
+
+impl DenseLayer {
+    fn load(dense: &Dense, hash: &mut Sha256, device: &Device) -> Result<Self> {
+        let builder = builder(&dense.weights, hash, device)?.pp("linear");
+        hash.update(if dense.tanh { "tanh" } else { "identity" });
+        let [inputs, outputs] = dense.sizes;
+        let weight = builder.get((outputs, inputs), "weight").and_then(|weight| weight.t()?.contiguous());
+        let bias = dense.bias.then(|| builder.get(outputs, "bias")).transpose();
+        match (weight, bias) {
+            (Ok(weight), Ok(bias)) => Ok(Self { weight, bias, tanh: dense.tanh }),
+            (Err(e), _) | (_, Err(e)) => Err(wrong(&dense.weights, &e)),
+        }
+    }
+
+    fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+        let mut y = x.matmul(&self.weight)?;
+        if let Some(bias) = &self.bias {
+            y = y.broadcast_add(bias)?;
+        }
+        if self.tanh { y.tanh() } else { Ok(y) }
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).map_err(|source| TeacherError::Io { path: path.into(), source })
+}
+
+fn wrong(path: &Path, e: &dyn std::fmt::Display) -> TeacherError {
+    TeacherError::Model { path: path.into(), problem: e.to_string() }
+}
+
+/// The weights of a `.safetensors` file, or of torch's.
+fn builder(path: &Path, hash: &mut Sha256, device: &Device) -> Result<VarBuilder<'static>> {
+    let bytes = read(path)?;
+    hash.update(&bytes);
+    if path.extension().is_some_and(|extension| extension == "bin") {
+        let tensors = dml_import::parse_torch(&bytes).map_err(|problem| wrong(path, &problem))?;
+        let tensors = tensors.into_iter().map(|(name, tensor)| Ok((name, tensor.to_device(device)?)));
+        let tensors = tensors.collect::<candle_core::Result<_>>()?;
+        return Ok(VarBuilder::from_tensors(tensors, DType::F32, device));
+    }
+    VarBuilder::from_buffered_safetensors(bytes, DType::F32, device).map_err(|e| wrong(path, &e))
 }
 
 impl SentenceEncoder for SentenceTransformer {
@@ -123,29 +207,24 @@ impl SentenceEncoder for SentenceTransformer {
 
     fn encode(&self, sentences: &[&str]) -> Result<Tensor> {
         check(sentences)?;
-        if sentences.is_empty() {
-            return Ok(Tensor::zeros((0, self.dim), DType::F32, &self.bert.device)?);
-        }
         let texts: Vec<String> = sentences
             .iter()
-            .map(|text| if self.lower_case { text.to_lowercase() } else { (*text).to_owned() })
+            .map(|text| {
+                let text = format!("{}{text}", self.prompt);
+                if self.lower_case { text.to_lowercase() } else { text }
+            })
             .collect();
         let encodings = self
             .tokenizer
             .encode_batch_fast(texts, true)
             .map_err(|e| TeacherError::Invalid(format!("the sentences cannot be tokenized: {e}")))?;
-        let mut order: Vec<usize> = (0..encodings.len()).collect();
-        order.sort_by_key(|&i| encodings[i].len());
-        let mut batches = Vec::with_capacity(order.len().div_ceil(BATCH));
-        for batch in order.chunks(BATCH) {
-            let batch: Vec<&Encoding> = batch.iter().map(|&i| &encodings[i]).collect();
-            batches.push(self.encode_batch(&batch)?);
-        }
-        let mut place = vec![0u32; order.len()];
-        for (row, &i) in order.iter().enumerate() {
-            place[i] = row as u32;
-        }
-        let place = Tensor::new(place, &self.bert.device)?;
-        Ok(Tensor::cat(&batches, 0)?.index_select(&place, 0)?)
+        let lengths: Vec<usize> = encodings.iter().map(Encoding::len).collect();
+        let rows = in_batches(&lengths, BATCH, false, |batch| {
+            self.encode_batch(&batch.iter().map(|&i| &encodings[i]).collect::<Vec<_>>())
+        })?;
+        Ok(match rows {
+            Some(rows) => rows,
+            None => Tensor::zeros((0, self.dim), DType::F32, &self.device)?,
+        })
     }
 }

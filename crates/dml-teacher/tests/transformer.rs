@@ -223,13 +223,19 @@ fn wrong_models_are_refused() {
         }
     };
     let pooling = "1_Pooling/config.json";
-    check(write(pooling, r#"{"pooling_mode_cls_token": true}"#), &[pooling, "cls_token", "mean"]);
-    let both = r#"{"pooling_mode_mean_tokens": true, "pooling_mode_max_tokens": true}"#;
-    check(write(pooling, both), &[pooling, "max_tokens"]);
+    check(
+        write(pooling, r#"{"pooling_mode_weightedmean_tokens": true}"#),
+        &[pooling, "weightedmean", "mean"],
+    );
     check(write(pooling, r#"{"pooling_mode": "lasttoken"}"#), &[pooling, "lasttoken"]);
     check(write(pooling, r#"{"pooling_mode_mean_tokens": false}"#), &[pooling, "not implemented"]);
     check(edit("modules.json", "models.Pooling", "models.Dense"), &["modules.json", "Dense"]);
-    check(edit("config.json", "\"bert\"", "\"roberta\""), &["config.json", "roberta"]);
+    check(edit("config.json", "\"bert\"", "\"mpnet\""), &["config.json", "mpnet"]);
+    let prompt = r#"{"prompts": {}, "default_prompt_name": "query"}"#;
+    check(
+        write("config_sentence_transformers.json", prompt),
+        &["config_sentence_transformers.json", "query"],
+    );
     check(
         edit("config.json", "\"num_attention_heads\":2", "\"num_attention_heads\":3"),
         &["config.json", "3 attention"],

@@ -7,7 +7,7 @@ use candle_core::DType;
 use candle_nn::VarBuilder;
 use dml_data::{Dataset, Features, Flickr8k, ImagePipeline, Rows, View, Voc, cached_rows};
 use dml_model::{EfficientNetLite0, RootConfig, efficientnet, weights};
-use dml_teacher::{SentenceEncoder, SentenceTransformer};
+use dml_teacher::{EmbeddingCache, SentenceEncoder, SentenceTransformer};
 use sha2::{Digest, Sha256};
 
 use crate::config::PhotographsConfig;
@@ -70,27 +70,22 @@ pub(crate) fn source(
     })
 }
 
-/// Targets of a dataset; caption embeddings come from the cache where they have been computed before.
+/// Targets of a dataset; captions that were embedded before come from the cache.
 fn caption_targets(
     place: Place,
     teacher: &SentenceTransformer,
     dataset: &Arc<dyn Dataset>,
     sink: &mut dyn FnMut(&Event),
 ) -> Result<Targets> {
-    let key = format!("captions|{}|{}", teacher.fingerprint(), dataset.fingerprint());
     Targets::new(dataset.labels(), teacher.dim(), &mut |sentences| {
-        let rows = cached_rows(&place.config.cache, &key, sentences.len(), teacher.dim(), || {
-            let mut values = Vec::with_capacity(sentences.len() * teacher.dim());
-            let what = format!("embeddings of {}", dataset.name());
-            for chunk in sentences.chunks(256) {
-                let done = values.len() / teacher.dim();
-                place.go_on(&what)?;
-                sink(&Event::Preparing { what: what.clone(), done, of: sentences.len() });
-                values.extend(teacher.encode(chunk)?.flatten_all()?.to_vec1::<f32>()?);
-            }
-            Ok::<_, TrainError>(Rows { dim: teacher.dim(), values })
+        let what = format!("embeddings of {}", dataset.name());
+        let mut cache = EmbeddingCache::open(&place.config.cache, teacher)?;
+        let embedded = cache.embed(sentences, &mut |done, of| {
+            place.go_on(&what)?;
+            sink(&Event::Preparing { what: what.clone(), done, of });
+            Ok::<_, TrainError>(())
         })?;
-        Ok(rows.values)
+        Ok((0..embedded.len()).flat_map(|index| embedded.row(index)).copied().collect())
     })
 }
 

@@ -209,7 +209,7 @@ fn convolve<T: Scalar>(g: &Geometry, x: &[T], packed: &[T], after: &After<T>) {
     let [kt, kh, kw] = g.kernel;
     let width = columns::<T>();
     // Taps whose weights of a panel stay in the cache while all rows of the task pass by.
-    let small = packed.len() * size_of::<T>() <= CACHED;
+    let small = size_of_val(packed) <= CACHED;
     let most = if small { kt * kh } else { CACHED / (kw * g.c_in * width * size_of::<T>()) };
     let group = most.clamp(1, RUNS.min(kt * kh));
     // Where rows and their inputs follow one another without a gap, all are one.

@@ -197,7 +197,7 @@ impl<T: Scalar> Position<T> {
                 let dx = dy * Lane::load(s, self.factors.add(c));
                 dx.plus_product(ratio * x, self.window(s, c)).store_up_to(to.add(c), left);
             }
-            if self.size % 2 == 0 {
+            if self.size.is_multiple_of(2) {
                 // The first square's place and those before it are zeros again.
                 self.squares.write_bytes(0, self.size);
             }

@@ -1,6 +1,6 @@
 //! The operations against torch, their gradients against central differences, the CPU kernels against the portable
 //! compositions, and one thread against two.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod adam;
 mod arguments;

@@ -157,7 +157,7 @@ fn errors_in_f32_are_the_stated_ones() {
             let errors: Vec<f64> = found.iter().zip(&exact).map(|(a, b)| (a - b).abs() / scale).collect();
             let mean = (errors.iter().map(|x| x * x).sum::<f64>() / errors.len() as f64).sqrt();
             let most = errors.iter().fold(0.0, |most: f64, &x| most.max(x));
-            println!("{algorithm:?} {what}: rms {mean:.1e}, largest {most:.1e}");
+            eprintln!("{algorithm:?} {what}: rms {mean:.1e}, largest {most:.1e}");
             assert!(mean < rms && most < largest, "{algorithm:?} {what}: {mean:e} and {most:e}");
         }
     }

@@ -1,5 +1,5 @@
 //! The crate from outside: downloads, archives, videos, and whole datasets.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod archives;
 mod common;

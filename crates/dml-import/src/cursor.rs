@@ -1,25 +1,25 @@
 type Result<T> = std::result::Result<T, String>;
 
 /// The bytes yet to be read.
-pub(super) struct Cursor<'a> {
+pub(crate) struct Cursor<'a> {
     rest: &'a [u8],
     length: usize,
 }
 
 impl<'a> Cursor<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes, length: bytes.len() }
     }
 
-    pub(super) fn position(&self) -> usize {
+    pub(crate) fn position(&self) -> usize {
         self.length - self.rest.len()
     }
 
-    pub(super) fn remaining(&self) -> usize {
+    pub(crate) fn remaining(&self) -> usize {
         self.rest.len()
     }
 
-    pub(super) fn take(&mut self, n: usize) -> Result<&'a [u8]> {
+    pub(crate) fn take(&mut self, n: usize) -> Result<&'a [u8]> {
         let Some((taken, rest)) = self.rest.split_at_checked(n) else {
             return Err(format!(
                 "{n} bytes were expected and {} are left: the file is cut short",
@@ -30,24 +30,29 @@ impl<'a> Cursor<'a> {
         Ok(taken)
     }
 
-    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
         let mut array = [0; N];
         array.copy_from_slice(self.take(N)?);
         Ok(array)
     }
 
-    pub(super) fn byte(&mut self) -> Result<usize> {
+    pub(crate) fn byte(&mut self) -> Result<usize> {
         Ok(usize::from(self.array::<1>()?[0]))
     }
 
-    pub(super) fn u32(&mut self) -> Result<usize> {
+    pub(crate) fn u32(&mut self) -> Result<usize> {
         Ok(u32::from_le_bytes(self.array()?) as usize)
     }
 
-    pub(super) fn line(&mut self) -> Result<&'a str> {
+    /// What comes before the next end of line, which is passed.
+    pub(crate) fn line(&mut self) -> Result<&'a [u8]> {
         let end = self.rest.iter().position(|&byte| byte == b'\n').ok_or("a line without an end")?;
         let line = self.take(end)?;
         self.take(1)?;
-        std::str::from_utf8(line).map_err(|_| "a global's name is not UTF-8".into())
+        Ok(line)
+    }
+
+    pub(crate) fn text_line(&mut self) -> Result<&'a str> {
+        std::str::from_utf8(self.line()?).map_err(|_| "a line is not UTF-8".into())
     }
 }

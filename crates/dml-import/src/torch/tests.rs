@@ -1,8 +1,9 @@
+use super::legacy::MAGIC;
+use super::parse_torch as parse;
 use super::*;
-use crate::testing::weights_or_say_why;
-use crate::weights::EFFICIENTNET_LITE0;
 
 const LEGACY: &[u8] = include_bytes!("../../tests/golden/legacy.pth");
+const ZIP: &[u8] = include_bytes!("../../tests/golden/zip.pth");
 
 /// The message with which a file is refused.
 fn refusal(file: &[u8]) -> String {
@@ -40,7 +41,13 @@ fn with_view(offset: &[u8], size: &[u8], stride: &[u8]) -> Vec<u8> {
 
 #[test]
 fn torch_wrote_what_is_read() {
-    let tensors = parse(LEGACY).unwrap();
+    // The second lies under `state_dict`, beside numbers.
+    for file in [LEGACY, ZIP] {
+        check_views(&parse(file).unwrap());
+    }
+}
+
+fn check_views(tensors: &BTreeMap<String, Tensor>) {
     let values = |name: &str| -> Vec<f64> {
         tensors[name].to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
     };
@@ -63,20 +70,11 @@ fn torch_wrote_what_is_read() {
 }
 
 #[test]
-fn the_published_file_is_read() {
-    let Some(path) = weights_or_say_why(&EFFICIENTNET_LITE0) else { return };
-    if path.extension().is_some_and(|extension| extension == "pth") {
-        let tensors = read_legacy(&path).unwrap();
-        assert_eq!(tensors.len(), 296);
-        assert_eq!(tensors["_blocks.15._project_conv.weight"].dims(), [320, 1152, 1, 1]);
-        assert_eq!(tensors["_bn0.num_batches_tracked"].dtype(), DType::I64);
-    }
-}
-
-#[test]
 fn every_cut_is_an_error() {
-    for length in 0..LEGACY.len() {
-        refusal(&LEGACY[..length]);
+    for file in [LEGACY, ZIP] {
+        for length in 0..file.len() {
+            refusal(&file[..length]);
+        }
     }
     let longer = [LEGACY, &[0]].concat();
     assert_eq!(refusal(&longer), "1 bytes follow the last storage");
@@ -85,15 +83,17 @@ fn every_cut_is_an_error() {
 #[test]
 fn no_damage_is_a_panic() {
     let mut stream = dml_rand::Stream::new(0, dml_rand::Purpose::Test, 0, 0);
-    let mut refused = 0;
-    for at in 0..LEGACY.len() {
-        for _ in 0..4 {
-            let mut damaged = LEGACY.to_vec();
-            damaged[at] = stream.next_u32() as u8;
-            refused += usize::from(parse(&damaged).is_err());
+    for file in [LEGACY, ZIP] {
+        let mut refused = 0;
+        for at in 0..file.len() {
+            for _ in 0..4 {
+                let mut damaged = file.to_vec();
+                damaged[at] = stream.next_u32() as u8;
+                refused += usize::from(parse(&damaged).is_err());
+            }
         }
+        assert!(refused > file.len(), "only {refused} damaged files were refused");
     }
-    assert!(refused > LEGACY.len(), "only {refused} damaged files were refused");
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn other_globals_are_refused_by_name() {
     let attack = b"\x80\x02cos\nsystem\nU\x04trueR.";
     assert_eq!(
         refusal(&file(attack)).split_once(": ").unwrap().1,
-        "the global os.system is not allowed in a state dictionary"
+        "the global os.system is not allowed: weights need none of its kind"
     );
     assert!(refusal(&file(b"\x80\x02cbuiltins\neval\n.")).contains("builtins.eval"));
     // A global that is allowed, called as what it is not.
@@ -160,7 +160,7 @@ fn hostile_pickles_are_errors() {
         (b"\x80\x02K\x01K\x02a.", "no list"),
         (b"\x80\x02K\x01}b.", "attributes may not be set"),
         (b"\x80\x02X\xff\xff\xff\xff.", "cut short"),
-        (b"\x80\x02U\x01\xff.", "not UTF-8"),
+        (b"\x80\x02X\x01\x00\x00\x00\xff.", "not UTF-8"),
         (b"\x80\x04.", "protocol 4"),
         (b"\x80\x02].", "no state dictionary"),
         (b"\x80\x02}K\x01K\x02s.", "a text was expected"),
@@ -172,7 +172,37 @@ fn hostile_pickles_are_errors() {
     let deep = [b"\x80\x02]q\x00h\x00a".as_slice(), &[0x85; 1_000_000], b"."].concat();
     assert!(refusal(&file(&deep)).contains("no state dictionary"));
     let long = [b"\x80\x02(".as_slice(), &vec![b'N'; 1_200_000], b"t."].concat();
-    assert!(refusal(&file(&long)).contains("no state dictionary is that long"));
+    assert!(refusal(&file(&long)).contains("no weights are that many"));
+}
+
+#[test]
+fn what_a_zip_must_have() {
+    let archive = |files: &[(&str, &[u8])]| {
+        let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+        for (name, content) in files {
+            zip.start_file(*name, zip::write::SimpleFileOptions::default()).unwrap();
+            std::io::Write::write_all(&mut zip, content).unwrap();
+        }
+        zip.finish().unwrap().into_inner()
+    };
+    let pickle =
+        b"\x80\x02}U\x01wctorch._utils\n_rebuild_tensor\n((U\x07storagectorch\nFloatStorage\nU\x01kU\x03cpuK\x02tQK\x00K\x02\x85K\x01\x85tRs.";
+    let whole = archive(&[("x/data.pkl", pickle), ("x/byteorder", b"little\n"), ("x/data/k", &[0; 8])]);
+    assert_eq!(parse(&whole).unwrap()["w"].to_vec1::<f32>().unwrap(), [0.0, 0.0]);
+    let zeros = vec![0; 1 << 20];
+    for (files, problem) in [
+        (&[("x/version", b"3".as_slice())][..], "no data.pkl"),
+        (&[("x/data.pkl", pickle), ("x/byteorder", b"big")], "big-endian"),
+        (&[("x/data.pkl", pickle)], "x/data/k"),
+        (&[("x/data.pkl", pickle), ("x/data/k", &[0; 7])], "has 7 bytes and should have 8"),
+        (&[("x/data.pkl", b"\x80\x02cos\nsystem\nU\x04trueR.")], "os.system"),
+        (&[("x/data.pkl", b"\x80\x02}..")], "1 bytes follow"),
+        // A million zeros pack into a thousand bytes.
+        (&[("x/data.pkl", pickle), ("x/data/k", &zeros)], "far more than weights"),
+    ] {
+        let message = refusal(&archive(files));
+        assert!(message.contains(problem), "{message}, not {problem}");
+    }
 }
 
 #[test]
@@ -180,8 +210,8 @@ fn other_files_are_told_apart() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("new.pth");
     std::fs::write(&path, b"PK\x03\x04 and more").unwrap();
-    let message = read_legacy(&path).unwrap_err().to_string();
+    let message = read_torch(&path).unwrap_err().to_string();
     assert!(message.contains("new.pth") && message.contains("zip"), "{message}");
     assert!(refusal(b"hello").contains("magic number"));
-    assert!(matches!(read_legacy(&folder.path().join("none.pth")), Err(ModelError::Io { .. })));
+    assert!(matches!(read_torch(&folder.path().join("none.pth")), Err(crate::ImportError::Io { .. })));
 }
