@@ -348,7 +348,7 @@ mod tests {
     #[test]
     fn every_manifest_is_in_order() {
         for name in Name::ALL {
-            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../data").join(format!("{name}.toml"));
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data").join(format!("{name}.toml"));
             let manifest = Manifest::read(&path).unwrap();
             assert_eq!(manifest.name, name);
             assert!(
