@@ -119,6 +119,9 @@ pub struct TrainingConfig {
     pub recording: Recording,
     /// Whether tasks are evaluated throughout, or only at the end.
     pub evaluate_throughout: bool,
+    /// Whether convolutions on the CPU are sums over the kernel's taps, instead of what is fastest (see
+    /// [`dml_ops::set_exact`]).
+    pub exact: bool,
 }
 
 /// The optimiser.
@@ -169,6 +172,7 @@ impl Config {
                 caption_loss: Loss::Cosine,
                 preserve_class: Preservation::Distill { temperature: 2.0 },
                 freeze_preserved_head: false,
+                exact: false,
                 warm_up: 0,
                 recording: Recording::FrozenCopy,
                 evaluate_throughout: true,

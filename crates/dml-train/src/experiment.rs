@@ -89,6 +89,7 @@ impl Experiment {
         stop: &Arc<AtomicBool>,
         sink: &mut dyn FnMut(&Event),
     ) -> Result<Self> {
+        dml_ops::set_exact(config.training.exact);
         let place = Place { config, device, stop };
         let source = match &config.data {
             DataConfig::Sample(sample) => sample_source(place, sample, sink)?,

@@ -2,7 +2,11 @@
 
 use candle_core::Shape;
 
+use std::sync::OnceLock;
+
+use super::after::Windows;
 use super::activation::{Activate, ActivationGradient};
+use super::conv::Conv;
 use super::depthwise::{self, Depthwise};
 use super::geometry::Geometry;
 use super::linear::{Linear, Sizes};
@@ -10,7 +14,7 @@ use super::lrn::Normalise;
 use super::simd::testing::on_each;
 use super::sums::{Means, Sums};
 use super::{Kernel, Scalar};
-use crate::Activation;
+use crate::{Activation, Algorithm};
 
 /// Values in [−1, 1].
 fn wave<T: Scalar>(count: usize, speed: f64) -> Vec<T> {
@@ -67,10 +71,51 @@ fn check_all<T: Scalar>(tolerance: f64) {
         let sums = |batch| Sums { batch, positions: 198 / batch, channels, shape: (batch, channels).into() };
         check("sums", tolerance, || [sums(1).run([&x]), Means(sums(2)).run([&x])].concat());
     }
+    check_convolutions::<T>(tolerance);
     let (x, dy): (Vec<T>, _) = (wave(1003, 0.7), wave(1003, 0.3));
     let scaled: Vec<T> = x.iter().map(|&x| x * T::from_f64(8.0)).collect();
     check("relu6", 0.0, || Activate(Activation::Relu6, 1003.into()).run([&scaled]));
     check("relu gradient", 0.0, || ActivationGradient(Activation::Relu, 1003.into()).run([&x, &dy]));
+}
+
+/// Every algorithm, with a pooling that its tiles fit and one that they do not.
+fn check_convolutions<T: Scalar>(tolerance: f64) {
+    let (batch, c_in, c_out, input) = (2, 19, 37, [5, 9, 7]);
+    let g = Geometry {
+        batch,
+        c_in,
+        c_out,
+        input,
+        kernel: [3; 3],
+        stride: [1; 3],
+        low: [1; 3],
+        output: input,
+    };
+    let positions = batch * g.out_positions();
+    let (x, w) = (wave::<T>(positions * c_in, 0.7), wave::<T>(c_out * c_in * 27, 1.1));
+    let bias = wave::<T>(c_out, 2.0);
+    for algorithm in [Algorithm::Direct, Algorithm::Winograd(1), Algorithm::Winograd(2), Algorithm::Winograd(4)] {
+        for size in [[1, 2, 2], [2, 3, 3]] {
+            let count = [0, 1, 2].map(|axis| input[axis].div_ceil(size[axis]));
+            let outputs = batch * count.iter().product::<usize>() * c_out;
+            let dy = wave::<T>(outputs, 0.3);
+            let all = || {
+                let conv = Conv {
+                    geometry: g,
+                    activation: Activation::Relu,
+                    windows: Some(Windows { size, count }),
+                    algorithm,
+                    shape: outputs.into(),
+                    places: OnceLock::new(),
+                };
+                let y: Vec<T> = conv.run([&x[..], &w, &bias]);
+                let gradients = conv.gradients([&x[..], &w, &bias], [&y, &dy], [true; 3]);
+                gradients.unwrap().into_iter().flatten().chain([y]).flatten().collect()
+            };
+            // Points of tiles add and cancel terms much larger than the result.
+            check(&format!("{algorithm:?} {size:?}"), 20.0 * tolerance, all);
+        }
+    }
 }
 
 #[test]
