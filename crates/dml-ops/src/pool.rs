@@ -6,7 +6,7 @@ use crate::channels_last::{self, from_channels_first, to_channels_first};
 use crate::kernel::after::After;
 use crate::kernel::pool::Pooling;
 use crate::kernel::{Kernel, Scalar, gradients, on_cpu_kernel};
-use crate::{Activation, OpError, Result, portable};
+use crate::{OpError, Result, portable};
 
 /// Windows of a pooling over the last `N` axes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,14 +149,14 @@ impl Kernel<1> for MaxPool {
     fn gradients<T: Scalar>(
         &self,
         [x]: [&[T]; 1],
-        [result, dy]: [&[T]; 2],
+        [_, dy]: [&[T]; 2],
         _: [bool; 1],
     ) -> CandleResult<[Option<Vec<T>>; 1]> {
         let Some(places) = self.places.get() else {
             return Err(Error::BackwardNotSupported { op: "max-pool before its forward pass" });
         };
         let mut dx = vec![T::zero(); x.len()];
-        self.pooling.backward(dy, places, (Activation::None, result), &mut dx);
+        self.pooling.backward(dy, places, &mut dx);
         Ok([Some(dx)])
     }
 }

@@ -124,7 +124,9 @@ impl Conv {
         [want_x, want_w, want_bias]: [bool; 3],
     ) -> Result<[Option<Vec<T>>; 3]> {
         let g = &self.geometry;
-        let before: Scratch<T>;
+        let (before, pooled): (Scratch<T>, Scratch<T>);
+        // The gradient of the sums, and that of what is left of them after pooling: both have the bias's as their sum.
+        let mut few = None;
         let dz = match (self.windows, self.activation) {
             (None, Activation::None) => dy,
             (None, activation) => {
@@ -136,7 +138,9 @@ impl Conv {
                     return Err(Error::BackwardNotSupported { op: "conv before its forward pass" });
                 };
                 let mut dz = Scratch::new(g.batch * g.out_positions() * g.c_out);
-                self.pooling(windows).backward(dy, places, (activation, result), &mut dz);
+                pooled = before_activation(activation, result, dy);
+                self.pooling(windows).backward(&pooled, places, &mut dz);
+                few = Some(&pooled[..]);
                 before = dz;
                 &before
             }
@@ -161,8 +165,9 @@ impl Conv {
             dw
         });
         let sums = || {
-            let positions = g.batch * g.out_positions();
-            Sums { batch: 1, positions, channels: g.c_out, shape: g.c_out.into() }.of(dz)
+            let few = few.unwrap_or(dz);
+            let positions = few.len() / g.c_out;
+            Sums { batch: 1, positions, channels: g.c_out, shape: g.c_out.into() }.of(few)
         };
         Ok([dx, dw, want_bias.then(sums)])
     }

@@ -4,8 +4,8 @@ use candle_core::Shape;
 
 use std::sync::OnceLock;
 
-use super::after::Windows;
 use super::activation::{Activate, ActivationGradient};
+use super::after::Windows;
 use super::conv::Conv;
 use super::depthwise::{self, Depthwise};
 use super::geometry::Geometry;
@@ -81,20 +81,14 @@ fn check_all<T: Scalar>(tolerance: f64) {
 /// Every algorithm, with a pooling that its tiles fit and one that they do not.
 fn check_convolutions<T: Scalar>(tolerance: f64) {
     let (batch, c_in, c_out, input) = (2, 19, 37, [5, 9, 7]);
-    let g = Geometry {
-        batch,
-        c_in,
-        c_out,
-        input,
-        kernel: [3; 3],
-        stride: [1; 3],
-        low: [1; 3],
-        output: input,
-    };
+    let g =
+        Geometry { batch, c_in, c_out, input, kernel: [3; 3], stride: [1; 3], low: [1; 3], output: input };
     let positions = batch * g.out_positions();
     let (x, w) = (wave::<T>(positions * c_in, 0.7), wave::<T>(c_out * c_in * 27, 1.1));
     let bias = wave::<T>(c_out, 2.0);
-    for algorithm in [Algorithm::Direct, Algorithm::Winograd(1), Algorithm::Winograd(2), Algorithm::Winograd(4)] {
+    for algorithm in
+        [Algorithm::Direct, Algorithm::Winograd(1), Algorithm::Winograd(2), Algorithm::Winograd(4)]
+    {
         for size in [[1, 2, 2], [2, 3, 3]] {
             let count = [0, 1, 2].map(|axis| input[axis].div_ceil(size[axis]));
             let outputs = batch * count.iter().product::<usize>() * c_out;

@@ -84,15 +84,8 @@ impl Pooling {
         dispatch(Row { pooling: self, row, lines, after });
     }
 
-    /// The gradient of the inputs, written whole. `result` is what the forward pass gave; its gradient passes the
-    /// activation first.
-    pub(crate) fn backward<T: Scalar>(
-        &self,
-        dy: &[T],
-        places: &[u8],
-        (activation, result): (Activation, &[T]),
-        dx: &mut [T],
-    ) {
+    /// The gradient of the inputs, written whole.
+    pub(crate) fn backward<T: Scalar>(&self, dy: &[T], places: &[u8], dx: &mut [T]) {
         let partition = self.is_partition();
         if !partition {
             dx.par_chunks_mut(1 << 16).for_each(|dx| dx.fill(T::zero()));
@@ -103,9 +96,7 @@ impl Pooling {
                 pooling: self,
                 row,
                 add: !partition,
-                activation,
                 dy: dy.as_ptr(),
-                result: result.as_ptr(),
                 places: places.as_ptr(),
                 dx: dx.start(),
             });
@@ -169,9 +160,7 @@ struct RowGradient<'a, T> {
     row: usize,
     /// To what is there; else it is replaced.
     add: bool,
-    activation: Activation,
     dy: *const T,
-    result: *const T,
     places: *const u8,
     dx: *mut T,
 }
@@ -181,7 +170,7 @@ impl<T: Real> WithSimd for RowGradient<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, s: S) {
-        let Self { pooling, row, add, activation, dy, result, places, dx } = self;
+        let Self { pooling, row, add, dy, places, dx } = self;
         let (channels, lanes) = (pooling.channels, T::lanes::<S>());
         let width = pooling.input[2] * channels;
         let zero = Lane::zero(s);
@@ -200,10 +189,6 @@ impl<T: Real> WithSimd for RowGradient<'_, T> {
                     }
                     let chosen = Lane::load(s, of_lane.as_ptr());
                     let dy = Lane::load_up_to(s, dy.add(from + channel), left);
-                    let dy = match activation {
-                        Activation::None => dy,
-                        _ => gate(s, activation, Lane::load_up_to(s, result.add(from + channel), left), dy),
-                    };
                     for (line, place) in pooling.lines(row) {
                         for j in columns.clone() {
                             let here = Lane::splat(s, T::of((place + j - columns.start + before) as f64));

@@ -13,7 +13,7 @@ const HUGE: usize = 2 << 20;
 /// A line of the cache, where the others start.
 const LINE: usize = 64;
 
-/// The memory of all kernels. What is kept for later is at most as much as was once in use at a time.
+/// The memory of all kernels. What is kept for later is at most twice what was once in use at a time.
 static MEMORY: Mutex<Memory> = Mutex::new(Memory { free: Vec::new(), used: 0, most: 0 });
 
 struct Memory {
@@ -44,7 +44,8 @@ impl Memory {
         self.free.push(block);
         let mut all: usize = self.free.iter().map(|block| block.layout.size()).sum();
         let mut dropped = Vec::new();
-        while all > self.most {
+        // Blocks of different sizes do not serve for each other, so there are more than were in use at a time.
+        while all > 2 * self.most {
             let oldest = self.free.remove(0);
             all -= oldest.layout.size();
             dropped.push(oldest);

@@ -27,6 +27,10 @@ mod weights;
 /// gradients read and written: the larger they are, the fewer chunks; with few the chunk stays in the last-level cache.
 const CHUNK: [usize; 2] = [6 << 20, 24 << 20];
 const GRADIENT_CHUNK: [usize; 2] = [12 << 20, 64 << 20];
+/// Bytes of filters' points up to which every task has a chunk of its own, and bytes of inputs' points in that: both fit
+/// the caches, the filters' the last level, the inputs' the processor's own.
+const OWN_FILTERS: usize = 12 << 20;
+const OWN_CHUNK: usize = 900 << 10;
 /// Values between the matrices of two points beyond their size, so that they do not fall on the same cache sets.
 const APART: usize = 272;
 /// Tiles that a task transforms.
@@ -258,6 +262,9 @@ fn pass<T: Scalar, Sp: Axis, Ti: Axis>(g: &Geometry, filters: &Filters, x: &[T],
     let points = Sp::POINTS * Sp::POINTS * Ti::POINTS;
     let frames = if Ti::POINTS == 1 { [g.input[0], g.output[0]] } else { [1, 1] };
     let filter_bytes = points * weights::point::<T, Ti>(filters) * size_of::<T>();
+    if Ti::POINTS > 1 && filter_bytes <= OWN_FILTERS {
+        return own_chunks::<T, Sp, Ti>(g, filters, x, w, after);
+    }
     let chunk = (filter_bytes / 2).clamp(CHUNK[0], CHUNK[1]);
     let tiles = Tiles::new::<T, Sp, Ti>(g, points * (frames[0] * row_v + frames[1] * row_m), chunk);
     let mut u = Scratch::<T>::new(points * weights::point::<T, Ti>(filters));
@@ -318,11 +325,82 @@ fn pass<T: Scalar, Sp: Axis, Ti: Axis>(g: &Geometry, filters: &Filters, x: &[T],
                 tiles: first..(first + TILES).min(rows),
                 in_chunk: rows,
                 frames: task % sets * set..(task % sets * set + set).min(frames[1]),
+                channels: 0..after.channels,
                 axes: std::marker::PhantomData,
             };
             dispatch(task);
         });
     }
+}
+
+/// The pass where the filters are small: a task takes few tiles all the way, a panel of outputs at a time, so that their
+/// points stay in its processor's cache.
+fn own_chunks<T: Scalar, Sp: Axis, Ti: Axis>(
+    g: &Geometry,
+    filters: &Filters,
+    x: &[T],
+    w: &[T],
+    after: &After<T>,
+) {
+    let width = columns::<T>();
+    let row_v = g.c_in.next_multiple_of(width);
+    let points = Sp::POINTS * Sp::POINTS * Ti::POINTS;
+    let point = weights::point::<T, Ti>(filters);
+    let tiles = Tiles::new::<T, Sp, Ti>(g, points * row_v, OWN_CHUNK);
+    let mut u = Scratch::<T>::new(points * point);
+    weights::to_points::<T, Sp, Ti>(filters, w, &mut u);
+    let (stride_v, size_v) = Points::<T>::size(points, 1, row_v, &tiles);
+    let (stride_m, size_m) = Points::<T>::size(points, 1, width, &tiles);
+    let zeros = vec![T::zero(); g.c_in];
+    let step = [Ti::OUTPUTS, Sp::OUTPUTS, Sp::OUTPUTS];
+    let image = Image { values: x, sizes: g.input, channels: g.c_in, zeros: &zeros, low: g.low, step };
+    let chunks: Vec<_> = tiles.chunks().collect();
+    chunks.into_par_iter().for_each(|chunk| {
+        let (mut v, mut m) = (Scratch::<T>::new(size_v), Scratch::<T>::new(size_m));
+        let v = Points::new(&mut v, stride_v, row_v, &tiles);
+        let m = Points::new(&mut m, stride_m, width, &tiles);
+        let rows = chunk.len();
+        dispatch(ToPoints::<T, Inputs<Sp>, Inputs<Ti>> {
+            image: &image,
+            points: &v,
+            chunk: chunk.start,
+            tiles: 0..rows,
+            in_chunk: rows,
+            frame: 0,
+            axes: std::marker::PhantomData,
+        });
+        for panel in 0..filters.padded::<T>() / width {
+            for p in 0..points {
+                let product = Product {
+                    rows,
+                    columns: width,
+                    runs: &[Run { a: 0, b: 0, len: g.c_in }],
+                    a: v.values.start().wrapping_add(p * stride_v).cast_const(),
+                    a_row: row_v,
+                    a_step: 1,
+                    b: u[p * point + panel * g.c_in * width..].as_ptr(),
+                    // The next point's panel is what the cache should hold next.
+                    b_panel: point,
+                    b_step: width,
+                    c: m.values.start().wrapping_add(p * stride_m),
+                    c_row: width,
+                    finish: Finish::Store,
+                };
+                // SAFETY: the operands have those rows and columns; the chunk is this task's alone.
+                unsafe { product.run() };
+            }
+            dispatch(FromPoints::<T, Sp, Ti> {
+                points: &m,
+                after,
+                chunk: chunk.start,
+                tiles: 0..rows,
+                in_chunk: rows,
+                frames: 0..1,
+                channels: panel * width..((panel + 1) * width).min(after.channels),
+                axes: std::marker::PhantomData,
+            });
+        }
+    });
 }
 
 /// The transform back, of some tiles' frames.
@@ -333,6 +411,7 @@ struct FromPoints<'a, T, Sp, Ti> {
     tiles: std::ops::Range<usize>,
     in_chunk: usize,
     frames: std::ops::Range<usize>,
+    channels: std::ops::Range<usize>,
     axes: std::marker::PhantomData<(Sp, Ti)>,
 }
 
@@ -353,7 +432,8 @@ impl<T: Scalar, Sp: Axis, Ti: Axis> WithSimd for FromPoints<'_, T, Sp, Ti> {
             // SAFETY: the points have those rows; the outputs of this tile are this task's alone.
             unsafe {
                 let rows = &rows[..self.frames.len()];
-                tile::from_points::<T, S, Sp, Ti>(s, rows, self.points.stride, at, self.after);
+                let channels = self.channels.clone();
+                tile::from_points::<T, S, Sp, Ti>(s, rows, self.points.stride, at, channels, self.after);
             }
         }
     }

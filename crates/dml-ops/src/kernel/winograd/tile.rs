@@ -1,5 +1,7 @@
 //! From images to points and back, one tile at a time, a register of channels at a time.
 
+use std::ops::Range;
+
 use pulp::Simd;
 
 use super::axis::{Axis, Line, MOST};
@@ -131,17 +133,18 @@ unsafe fn block_to_points<T: Real, S: Simd, Sp: Map, Ti: Map, const PART: bool>(
     }
 }
 
-/// Hands the outputs of neighbouring tiles, one after the other in time, to `after`: `m` are the tiles' first points,
-/// `at` is where the first of them starts (sample, time, height, width).
+/// Hands some channels of the outputs of neighbouring tiles, one after the other in time, to `after`: `m` are the tiles'
+/// first points of these channels, `at` is where the first of them starts (sample, time, height, width).
 ///
 /// # Safety
-/// Whole registers of `after.channels` values can be read at every point; the promises of [`After::store`].
+/// Whole registers of these channels can be read at every point; the promises of [`After::store`].
 #[inline(always)]
 pub(super) unsafe fn from_points<T: Real, S: Simd, Sp: Axis, Ti: Axis>(
     s: S,
     m: &[*const T],
     stride: usize,
     at: [usize; 4],
+    channels: Range<usize>,
     after: &After<T>,
 ) {
     let lanes = T::lanes::<S>();
@@ -149,14 +152,15 @@ pub(super) unsafe fn from_points<T: Real, S: Simd, Sp: Axis, Ti: Axis>(
     let points = Sp::POINTS * Sp::POINTS;
     let mut values = [[zero; SIDE * SIDE]; MOST];
     let mut frames = [[zero; FRAME]; MOST];
-    let mut channel = 0;
-    while channel < after.channels {
+    let mut channel = channels.start;
+    while channel < channels.end {
+        let place = channel - channels.start;
         for (tile, &m) in m.iter().enumerate() {
             for p in 0..points {
                 let mut line = [zero; MOST];
                 for f in 0..Ti::POINTS {
                     // SAFETY: the caller's promise.
-                    line[f] = unsafe { Lane::load(s, m.add((f * points + p) * stride + channel)) };
+                    line[f] = unsafe { Lane::load(s, m.add((f * points + p) * stride + place)) };
                 }
                 let line = Ti::output(line);
                 for f in 0..Ti::OUTPUTS {
@@ -184,7 +188,7 @@ pub(super) unsafe fn from_points<T: Real, S: Simd, Sp: Axis, Ti: Axis>(
             }
         }
         let size = [m.len() * Ti::OUTPUTS, Sp::OUTPUTS, Sp::OUTPUTS];
-        let outputs = Outputs { values: &values, at, size, channel, left: after.channels - channel };
+        let outputs = Outputs { values: &values, at, size, channel, left: channels.end - channel };
         // SAFETY: the caller's promise.
         unsafe { after.store(s, &outputs) };
         channel += lanes;
