@@ -147,7 +147,7 @@ def prepare(args):
 
     if forward:
         return infer
-    adam = torch.optim.Adam(model.parameters(), lr=1e-4, **{args.adam: True})
+    adam = torch.optim.Adam(model.parameters(), lr=1e-6, **{args.adam: True})
 
     def step():
         adam.zero_grad(set_to_none=True)

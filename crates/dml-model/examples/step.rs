@@ -60,7 +60,7 @@ fn keep_memory() {
 const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
 
 const HEAD: &str = "class";
-const LEARNING_RATE: f64 = 1e-4;
+const LEARNING_RATE: f64 = 1e-6;
 
 fn main() -> Result<()> {
     keep_memory();

@@ -6,7 +6,8 @@
 //! more dimensions Jia, Zlateski, Durand and Li, PPoPP 2018). A data gradient is the same pass with flipped filters; a
 //! weight gradient multiplies the points of the inputs with those of the gradients.
 
-use pulp::{Simd, WithSimd};
+use std::marker::PhantomData;
+
 use rayon::prelude::*;
 
 use super::after::After;
@@ -17,9 +18,11 @@ use super::scratch::Scratch;
 use super::simd::dispatch;
 use super::{MatrixMut, Scalar};
 use axis::{Axis, F23, F25, F43, MOST, One};
-use tile::{Gradients, Inputs, Map, Places};
+use chunk::{FromPoints, Image, Points, TILES, Tiles, ToPoints};
+use tile::{Gradients, Inputs};
 
 mod axis;
+mod chunk;
 mod tile;
 mod weights;
 
@@ -31,10 +34,6 @@ const GRADIENT_CHUNK: [usize; 2] = [12 << 20, 64 << 20];
 /// the caches, the filters' the last level, the inputs' the processor's own.
 const OWN_FILTERS: usize = 12 << 20;
 const OWN_CHUNK: usize = 900 << 10;
-/// Values between the matrices of two points beyond their size, so that they do not fall on the same cache sets.
-const APART: usize = 272;
-/// Tiles that a task transforms.
-const TILES: usize = 4;
 
 /// How the time axis is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,142 +119,6 @@ pub(crate) fn weight_gradient<T: Scalar>(g: &Geometry, time: Time, x: &[T], dy: 
     by_axes!(g, time, filter_gradient(g, &filters, x, dy, dw));
 }
 
-/// The tiles of a pass. Where time has no tiles, the frames of a tile are matrices of their own, one after the other.
-struct Tiles {
-    over: [usize; 3],
-    /// All, and those of a chunk.
-    count: usize,
-    chunk: usize,
-}
-
-impl Tiles {
-    /// `width`: values of a tile and its frames that are kept, for all points together; `chunk`: bytes of a chunk.
-    fn new<T, Sp: Axis, Ti: Axis>(g: &Geometry, width: usize, chunk: usize) -> Self {
-        let [times, height, columns] = g.output;
-        let whole = Ti::POINTS == 1;
-        let over = [
-            if whole { 1 } else { times.div_ceil(Ti::OUTPUTS) },
-            height.div_ceil(Sp::OUTPUTS),
-            columns.div_ceil(Sp::OUTPUTS),
-        ];
-        let count = g.batch * over.iter().product::<usize>();
-        let most = (chunk / (width * size_of::<T>())).clamp(TILES, count.max(TILES));
-        // Chunks of equal size, rather than a small one at the end.
-        let chunk = count.div_ceil(count.div_ceil(most)).next_multiple_of(TILES).min(count);
-        Self { over, count, chunk }
-    }
-
-    /// Where a tile starts: sample, and tile over (time, height, width).
-    fn at(&self, tile: usize) -> [usize; 4] {
-        let [t, h, w] = self.over;
-        [tile / (t * h * w), tile / (h * w) % t, tile / w % h, tile % w]
-    }
-
-    fn chunks(&self) -> impl Iterator<Item = std::ops::Range<usize>> {
-        (0..self.count).step_by(self.chunk).map(|start| start..(start + self.chunk).min(self.count))
-    }
-}
-
-/// One operand of the products: an image, as points.
-struct Image<'a, T> {
-    values: &'a [T],
-    sizes: [usize; 3],
-    channels: usize,
-    /// A channel's worth of nothing.
-    zeros: &'a [T],
-    /// Zeros before the first value of each axis, as the filter sees them.
-    low: [usize; 3],
-    /// Values of a tile's start after that of the tile before.
-    step: [usize; 3],
-}
-
-/// The points of a chunk: for each point the frames' matrices, of a row a tile.
-struct Points<'a, T> {
-    values: MatrixMut<T>,
-    /// From a point to the next.
-    stride: usize,
-    /// Values of a row.
-    row: usize,
-    tiles: &'a Tiles,
-}
-
-impl<'a, T: Scalar> Points<'a, T> {
-    fn new(memory: &mut Scratch<T>, stride: usize, row: usize, tiles: &'a Tiles) -> Self {
-        Self { values: MatrixMut::new(memory), stride, row, tiles }
-    }
-
-    /// Values for so many points.
-    fn size(points: usize, frames: usize, row: usize, tiles: &Tiles) -> (usize, usize) {
-        let stride = frames * tiles.chunk * row + APART;
-        (stride, stride * points)
-    }
-
-    fn fill<Sp: Map, Ti: Map>(&self, image: &Image<'_, T>, chunk: std::ops::Range<usize>, frames: usize) {
-        let tiles = chunk.len();
-        (0..frames * tiles.div_ceil(TILES)).into_par_iter().for_each(|task| {
-            let (frame, first) = (task % frames, task / frames * TILES);
-            let task = ToPoints::<T, Sp, Ti> {
-                image,
-                points: self,
-                chunk: chunk.start,
-                tiles: first..(first + TILES).min(tiles),
-                in_chunk: tiles,
-                frame,
-                axes: std::marker::PhantomData,
-            };
-            dispatch(task);
-        });
-    }
-}
-
-/// The transform of some tiles' frames.
-struct ToPoints<'a, T, Sp, Ti> {
-    image: &'a Image<'a, T>,
-    points: &'a Points<'a, T>,
-    chunk: usize,
-    tiles: std::ops::Range<usize>,
-    in_chunk: usize,
-    frame: usize,
-    axes: std::marker::PhantomData<(Sp, Ti)>,
-}
-
-impl<T: Scalar, Sp: Map, Ti: Map> WithSimd for ToPoints<'_, T, Sp, Ti> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, s: S) {
-        let Image { values, sizes: [times, height, width], channels, zeros, low, step } = *self.image;
-        for tile in self.tiles {
-            let [n, t, h, w] = self.points.tiles.at(self.chunk + tile);
-            let t = if Ti::POINTS == 1 { self.frame } else { (t * step[0]).wrapping_sub(low[0]) };
-            let (h, w) = ((h * step[1]).wrapping_sub(low[1]), (w * step[2]).wrapping_sub(low[2]));
-            let mut places: Places<T> = [[zeros.as_ptr(); MOST * MOST]; MOST];
-            for (f, places) in places.iter_mut().enumerate().take(Ti::FROM) {
-                let t = t.wrapping_add(f);
-                for i in 0..Sp::FROM {
-                    let h = h.wrapping_add(i);
-                    if t >= times || h >= height {
-                        continue;
-                    }
-                    let row = ((n * times + t) * height + h) * width;
-                    for j in 0..Sp::FROM {
-                        let w = w.wrapping_add(j);
-                        if w < width {
-                            places[i * MOST + j] = values[(row + w) * channels..].as_ptr();
-                        }
-                    }
-                }
-            }
-            let to = (self.frame * self.in_chunk + tile) * self.points.row;
-            // SAFETY: every place has `channels` values; this tile's rows are this task's alone.
-            unsafe {
-                let v = self.points.values.start().add(to);
-                tile::to_points::<T, S, Sp, Ti>(s, &places, channels, v, self.points.stride);
-            }
-        }
-    }
-}
-
 fn pass<T: Scalar, Sp: Axis, Ti: Axis>(g: &Geometry, filters: &Filters, x: &[T], w: &[T], after: &After<T>) {
     let width = columns::<T>();
     let (row_v, row_m) = (g.c_in.next_multiple_of(width), filters.padded::<T>());
@@ -326,7 +189,7 @@ fn pass<T: Scalar, Sp: Axis, Ti: Axis>(g: &Geometry, filters: &Filters, x: &[T],
                 in_chunk: rows,
                 frames: task % sets * set..(task % sets * set + set).min(frames[1]),
                 channels: 0..after.channels,
-                axes: std::marker::PhantomData,
+                axes: PhantomData,
             };
             dispatch(task);
         });
@@ -367,7 +230,7 @@ fn own_chunks<T: Scalar, Sp: Axis, Ti: Axis>(
             tiles: 0..rows,
             in_chunk: rows,
             frame: 0,
-            axes: std::marker::PhantomData,
+            axes: PhantomData,
         });
         for panel in 0..filters.padded::<T>() / width {
             for p in 0..points {
@@ -397,46 +260,10 @@ fn own_chunks<T: Scalar, Sp: Axis, Ti: Axis>(
                 in_chunk: rows,
                 frames: 0..1,
                 channels: panel * width..((panel + 1) * width).min(after.channels),
-                axes: std::marker::PhantomData,
+                axes: PhantomData,
             });
         }
     });
-}
-
-/// The transform back, of some tiles' frames.
-struct FromPoints<'a, T, Sp, Ti> {
-    points: &'a Points<'a, T>,
-    after: &'a After<T>,
-    chunk: usize,
-    tiles: std::ops::Range<usize>,
-    in_chunk: usize,
-    frames: std::ops::Range<usize>,
-    channels: std::ops::Range<usize>,
-    axes: std::marker::PhantomData<(Sp, Ti)>,
-}
-
-impl<T: Scalar, Sp: Axis, Ti: Axis> WithSimd for FromPoints<'_, T, Sp, Ti> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, s: S) {
-        let mut rows = [std::ptr::null(); MOST];
-        for tile in self.tiles {
-            let [n, t, h, w] = self.points.tiles.at(self.chunk + tile);
-            let t = if Ti::POINTS == 1 { self.frames.start } else { t * Ti::OUTPUTS };
-            for (row, frame) in rows.iter_mut().zip(self.frames.clone()) {
-                let from = (frame * self.in_chunk + tile) * self.points.row;
-                *row = self.points.values.start().wrapping_add(from).cast_const();
-            }
-            let at = [n, t, h * Sp::OUTPUTS, w * Sp::OUTPUTS];
-            // SAFETY: the points have those rows; the outputs of this tile are this task's alone.
-            unsafe {
-                let rows = &rows[..self.frames.len()];
-                let channels = self.channels.clone();
-                tile::from_points::<T, S, Sp, Ti>(s, rows, self.points.stride, at, channels, self.after);
-            }
-        }
-    }
 }
 
 fn filter_gradient<T: Scalar, Sp: Axis, Ti: Axis>(
