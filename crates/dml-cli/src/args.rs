@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use dml_train::{Config, Method};
 
 use crate::import::ImportArgs;
+use crate::verify::VerifyArgs;
 use crate::weights::WeightsArgs;
 
 /// Train one network on several tasks from datasets that are each labelled for one task only.
@@ -24,8 +25,10 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Train a network: on the built-in sample, or on photographs with --images and --captions.
     Train(TrainArgs),
-    /// Score the checkpoint of a run.
+    /// Score the network of a run.
     Eval(EvalArgs),
+    /// Prove on this machine that a run which is stopped and resumed ends with the same bytes.
+    VerifyResume(VerifyArgs),
     /// Train with several methods and seeds and put their scores in one table.
     Compare(CompareArgs),
     /// Show the network, its parameters and the schedule as it will run.
@@ -87,6 +90,13 @@ pub(crate) struct TrainArgs {
     /// Folder of the run; must not hold a run yet. By default a new one in `runs`.
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
+    /// Go on with the run of this folder, or with the `latest` in `runs`, from its newest whole checkpoint. Options that
+    /// would change what it computes are refused.
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["out", "config"])]
+    pub(crate) resume: Option<PathBuf>,
+    /// Show curves of every task while training; `q` stops the run as Ctrl-C does.
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) tui: bool,
     /// Print events as JSON lines instead of bars and tables.
     #[arg(long)]
     pub(crate) json: bool,
@@ -96,6 +106,10 @@ pub(crate) struct TrainArgs {
 pub(crate) struct EvalArgs {
     /// Folder of the run.
     pub(crate) run: PathBuf,
+    /// Which network: `newest`, `best` (of the score that the setting `checkpoints.best` names), or the name of a
+    /// checkpoint.
+    #[arg(long, default_value = "newest", value_name = "CHECKPOINT")]
+    pub(crate) checkpoint: String,
     /// Where to compute: `cpu`, `cuda` or `cuda:N`.
     #[arg(long, default_value = "cpu")]
     pub(crate) device: String,
@@ -145,6 +159,11 @@ impl ConfigArgs {
             (Some(images), Some(captions)) => Config::photographs(images, captions),
             _ => Config::sample(),
         };
+        self.over(&defaults, method, seed)
+    }
+
+    /// A configuration, overlaid by the file and the options.
+    pub(crate) fn over(&self, config: &Config, method: Option<Method>, seed: Option<u64>) -> Result<Config> {
         let mut settings = Vec::new();
         let text = |path: &PathBuf| toml::Value::String(path.display().to_string()).to_string();
         let mut set =
@@ -158,7 +177,12 @@ impl ConfigArgs {
         set("method", method.map(|method| format!("{:?}", method.name())));
         set("seed", seed.map(|seed| seed.to_string()));
         settings.extend(self.settings.iter().cloned());
-        Ok(Config::load(&defaults, self.config.as_deref(), &settings)?)
+        Ok(Config::load(config, self.config.as_deref(), &settings)?)
+    }
+
+    /// Whether nothing says what to train on or how.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.config.is_none() && self.images.is_none() && self.settings.is_empty()
     }
 
     pub(crate) fn device(&self) -> Result<Device> {

@@ -57,7 +57,7 @@ pub fn compare(
         let mut finished = Vec::new();
         for &method in methods {
             let mut history = History::default();
-            let run = Run { method, seed, checkpoints: None, stop: stop.clone() };
+            let run = Run { method, seed, folder: None, resume: false, stop: stop.clone() };
             let outcome = experiment.run(&run, &mut |event| {
                 if let Event::Evaluated { name, scores, .. } = event {
                     history.push(name, scores);

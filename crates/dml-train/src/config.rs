@@ -5,7 +5,9 @@ use dml_model::RootConfig;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
+use crate::checkpoint::CheckpointConfig;
 use crate::method::Method;
+use crate::monitor::MonitorConfig;
 use crate::optimizer::AdamSharing;
 use crate::responses::Recording;
 use crate::schedule::Schedule;
@@ -33,6 +35,12 @@ pub struct Config {
     pub training: TrainingConfig,
     /// The optimiser.
     pub optimizer: OptimizerConfig,
+    /// When checkpoints are written, and which stay.
+    #[serde(default)]
+    pub checkpoints: CheckpointConfig,
+    /// What is watched while the run goes on.
+    #[serde(default)]
+    pub monitor: MonitorConfig,
     /// A schedule in place of the method's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<Schedule>,
@@ -182,6 +190,8 @@ impl Config {
                 head_learning_rate: 1e-3,
                 adam: AdamSharing::PerTask,
             },
+            checkpoints: CheckpointConfig::default(),
+            monitor: MonitorConfig::default(),
             schedule: None,
         }
     }

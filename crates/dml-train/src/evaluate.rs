@@ -50,7 +50,19 @@ impl Score {
 /// # Errors
 /// If a sample cannot be read or a measure cannot be taken, such as on NaN.
 pub fn evaluate(net: &MultiTaskNet, sets: &[EvalSet], batch: usize, device: &Device) -> Result<Vec<Score>> {
+    Ok(evaluate_while(net, sets, batch, device, &mut |_, _| true)?.unwrap_or_default())
+}
+
+/// The same, telling after every batch how many are done and of how many; none if it is told not to go on.
+pub(crate) fn evaluate_while(
+    net: &MultiTaskNet,
+    sets: &[EvalSet],
+    batch: usize,
+    device: &Device,
+    go_on: &mut dyn FnMut(usize, usize) -> bool,
+) -> Result<Option<Vec<Score>>> {
     let mut scores = Vec::new();
+    let (mut done, of) = (0, sets.iter().map(|set| set.dataset.len().div_ceil(batch.max(1))).sum());
     for set in sets {
         let mut outputs: Vec<Vec<f32>> = vec![Vec::new(); set.judged.len()];
         let order = (0..set.dataset.len()).collect();
@@ -59,6 +71,10 @@ pub fn evaluate(net: &MultiTaskNet, sets: &[EvalSet], batch: usize, device: &Dev
             for ((_, task, targets), rows) in set.judged.iter().zip(&mut outputs) {
                 let output = net.head(task, &features)?.to_dtype(DType::F32)?;
                 rows.extend(answer(&output, targets)?.flatten_all()?.to_vec1::<f32>()?);
+            }
+            done += 1;
+            if !go_on(done, of) {
+                return Ok(None);
             }
         }
         let clips = set.dataset.input_shape().len() == 4;
@@ -72,7 +88,7 @@ pub fn evaluate(net: &MultiTaskNet, sets: &[EvalSet], batch: usize, device: &Dev
             }
         }
     }
-    Ok(scores)
+    Ok(Some(scores))
 }
 
 /// What measures look at: probabilities for one class a sample, logits for several, unit vectors for captions.

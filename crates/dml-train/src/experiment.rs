@@ -10,11 +10,12 @@ use dml_model::{MultiTaskNet, NetConfig, Params};
 use dml_teacher::{Lexical, SentenceEncoder};
 use sha2::{Digest, Sha256};
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, CheckpointConfig, Which};
 use crate::config::{Config, DataConfig, PretrainConfig};
 use crate::evaluate::{EvalSet, Score, evaluate};
 use crate::event::Event;
 use crate::method::{Method, Pair};
+use crate::monitor::MonitorConfig;
 use crate::optimizer::{AdamSharing, LearningRates};
 use crate::schedule::{Length, Phase, Schedule, Stream, Supervise};
 use crate::targets::Targets;
@@ -71,8 +72,10 @@ pub struct Run {
     pub method: Method,
     /// Seed of every draw.
     pub seed: u64,
-    /// Where checkpoints go, if anywhere.
-    pub checkpoints: Option<PathBuf>,
+    /// Folder of the run, where its checkpoints go, if anywhere.
+    pub folder: Option<PathBuf>,
+    /// Whether to go on from the newest checkpoint there.
+    pub resume: bool,
     /// Set from outside to end the run after the current step.
     pub stop: Arc<AtomicBool>,
 }
@@ -152,7 +155,10 @@ impl Experiment {
             adam: self.config.optimizer.adam,
             recording: training.recording,
             evaluate_throughout: training.evaluate_throughout,
-            checkpoints: run.checkpoints.clone(),
+            monitor: self.config.monitor.clone(),
+            folder: run.folder.clone(),
+            checkpoints: self.config.checkpoints.clone(),
+            resume: run.resume,
             stop: run.stop.clone(),
         };
         let params = self.params(run.seed)?;
@@ -163,14 +169,22 @@ impl Experiment {
         Trainer::new(problem, settings, sink)?.run(&schedule)
     }
 
-    /// Scores of a saved checkpoint.
+    /// Scores of the network of a run.
     ///
     /// # Errors
-    /// If the checkpoint does not fit the network.
+    /// If there is none, or it does not fit.
     pub fn evaluate(&self, folder: &Path) -> Result<Vec<Score>> {
+        self.evaluate_file(&Checkpoint::find(folder, &Which::Newest)?)
+    }
+
+    /// Scores of a network of a run, from its file (see [`Checkpoint::find`]).
+    ///
+    /// # Errors
+    /// If the parameters do not fit the network.
+    pub fn evaluate_file(&self, file: &Path) -> Result<Vec<Score>> {
         let params = Params::new(0, &self.device);
         let net = MultiTaskNet::new(&self.net, params.builder())?;
-        params.load(Checkpoint::load_model(folder, &self.device)?)?;
+        params.load(dml_model::load_safetensors(file, &self.device)?)?;
         evaluate(&net, &self.source.evals, self.config.training.batch, &self.device)
     }
 
@@ -287,7 +301,10 @@ fn pretrained_root(
         adam: AdamSharing::Shared,
         recording: config.training.recording,
         evaluate_throughout: false,
-        checkpoints: None,
+        monitor: MonitorConfig::default(),
+        folder: None,
+        checkpoints: CheckpointConfig::default(),
+        resume: false,
         stop: stop.clone(),
     };
     let schedule = Schedule { prologue: vec![phase], repeat: vec![], rounds: 0 };
