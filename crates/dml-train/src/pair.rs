@@ -111,3 +111,28 @@ fn targets(
         Ok((0..embedded.len()).flat_map(|index| embedded.row(index)).copied().collect())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_imported_root_comes_without_its_classifier() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("c3d.safetensors");
+        let tensor = || Tensor::zeros(2, candle_core::DType::F32, &Device::Cpu).unwrap();
+        let tensors = ["conv1.weight", "fc8.weight", "fc8.bias"].map(|name| (name.to_string(), tensor()));
+        dml_model::save_safetensors(&path, &tensors.into(), &BTreeMap::new()).unwrap();
+        let (prefix, tensors) = imported(Some(&path), &Device::Cpu).unwrap().unwrap();
+        assert_eq!((prefix, tensors.into_keys().collect::<Vec<_>>()), ("root", vec!["conv1.weight".into()]));
+        assert!(imported(None, &Device::Cpu).unwrap().is_none());
+    }
+
+    #[test]
+    fn encoders_are_told_by_what_is_named() {
+        let lexical = encoder(Some(Path::new("lexical")), &Device::Cpu).unwrap();
+        assert_eq!(lexical.dim(), LEXICAL_DIM);
+        let error = encoder(Some(Path::new("/nowhere/at/all")), &Device::Cpu).err().unwrap().to_string();
+        assert!(error.contains("/nowhere/at/all"), "{error}");
+    }
+}

@@ -45,9 +45,11 @@ pub(crate) fn source(
             (Some(("root.trunk", efficientnet::read_weights(&trunk()?, device)?)), parts)
         }
         RootConfig::VggS { .. } => (imported(paths.root_weights.as_deref(), device)?, parts),
+        RootConfig::SmallImage { size: 224, .. } => (None, parts),
         other => {
             return Err(TrainError::invalid(format!(
-                "photographs need the root \"features\", \"efficientnet-lite0\" or \"vgg-s\", not {other:?}"
+                "photographs need the root \"features\", \"efficientnet-lite0\", \"vgg-s\" or \"small-image\" of \
+                 size 224, not {other:?}"
             )));
         }
     };
