@@ -11,6 +11,7 @@ mod experiment;
 mod method;
 mod monitor;
 mod optimizer;
+mod pair;
 mod photographs;
 mod responses;
 mod sampler;
@@ -19,10 +20,13 @@ mod summary;
 mod targets;
 mod task;
 mod trainer;
+mod videos;
 
 pub use checkpoint::{Checkpoint, CheckpointConfig, Which};
 pub use compare::{Cell, Comparison, compare, mean_and_sd};
-pub use config::{Config, DataConfig, OptimizerConfig, PhotographsConfig, PretrainConfig, TrainingConfig};
+pub use config::{
+    Config, DataConfig, OptimizerConfig, PhotographsConfig, PretrainConfig, TrainingConfig, VideosConfig,
+};
 pub use error::{Result, TrainError};
 pub use evaluate::{EvalSet, Score, evaluate};
 pub use event::{Change, Event};

@@ -24,6 +24,7 @@ use crate::schedule::{Phase, Schedule};
 use crate::targets::Targets;
 use crate::task::Task;
 use crate::{Result, TrainError};
+use step::Batch;
 
 /// A dataset to train on, with its labels as numbers.
 #[derive(Clone)]
@@ -211,13 +212,16 @@ impl<'a> Trainer<'a> {
             false => Some(vec![]),
         };
         let Some(responders) = responders else { return Ok(Ended::Stopped) };
+        let mut ahead = self.read_ahead(phase, &plan[from..])?;
         let (mut stepping, mut stepped) = (Duration::ZERO, 0);
         for (step, draws) in plan.iter().enumerate().skip(from) {
             if self.stopped() {
                 return Ok(Ended::Stopped);
             }
             let step_began = Instant::now();
-            let gradients = self.step(number, step + 1, phase, draws, &responders, &vars)?;
+            let inputs = ahead.iter_mut().map(plan::next_inputs).collect::<Result<Vec<_>>>()?;
+            let batch = Batch { draws, inputs: &inputs, responders: &responders };
+            let gradients = self.step(number, step + 1, phase, batch, &vars)?;
             if step == from {
                 step::check_reached(phase, &vars, &gradients)?;
             }
@@ -230,7 +234,7 @@ impl<'a> Trainer<'a> {
             stepped += plan::samples(draws);
             self.save_when_due()?;
         }
-        drop(responders);
+        drop((responders, ahead));
         let mut changes = Vec::new();
         let evaluated = self.settings.evaluate_throughout && self.epoch_has_passed(phase);
         if evaluated {

@@ -79,10 +79,12 @@ fn digest(targets: &Targets) -> Result<String> {
             hash.update(names(all)?);
             flags.iter().for_each(|flag| hash.update(flag.to_le_bytes()));
         }
-        Targets::Captions { vectors, dim, first } => {
+        Targets::Captions { vectors, dim, rows } => {
             hash.update(dim.to_le_bytes());
             vectors.iter().for_each(|value| hash.update(value.to_le_bytes()));
-            first.iter().for_each(|row| hash.update(row.to_le_bytes()));
+            rows.iter()
+                .flat_map(|range| [range.start, range.end])
+                .for_each(|row| hash.update(row.to_le_bytes()));
         }
     }
     Ok(hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect())

@@ -1,8 +1,12 @@
 //! Which samples a phase takes, and in which order.
 
+use candle_core::Tensor;
+use dml_data::{Prefetch, Prefetched, View};
+
 use super::Trainer;
 use crate::sampler::Draw;
 use crate::schedule::{Length, Phase, Stream};
+use crate::{Result, TrainError};
 
 /// The samples of one step, a draw for each stream.
 pub(super) type Draws = Vec<Draw>;
@@ -55,5 +59,25 @@ impl Trainer<'_> {
             .min()
             .unwrap_or(0);
         self.state.samples - self.state.evaluated_at >= smallest
+    }
+
+    /// The inputs of some steps, one iterator a stream, read by threads of their own while steps are computed.
+    pub(super) fn read_ahead(&self, phase: &Phase, plan: &[Draws]) -> Result<Vec<Prefetched>> {
+        phase.streams.iter().enumerate().map(|(s, stream)| self.read_stream(s, stream, plan)).collect()
+    }
+
+    pub(super) fn read_stream(&self, s: usize, stream: &Stream, plan: &[Draws]) -> Result<Prefetched> {
+        let view = |draw: &Draw| View { seed: self.settings.seed, epoch: Some(draw.epoch) };
+        let batches = plan.iter().map(|draws| (view(&draws[s]), draws[s].indices.clone())).collect();
+        let dataset = self.problem.sets[&stream.dataset].dataset.clone();
+        Ok(Prefetch::default().read(dataset, batches, &self.device)?)
+    }
+}
+
+/// The inputs of the next step.
+pub(super) fn next_inputs(ahead: &mut Prefetched) -> Result<Tensor> {
+    match ahead.next() {
+        Some(batch) => Ok(batch?.inputs),
+        None => Err(TrainError::invalid("there are fewer batches than steps")),
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use dml_data::View;
 
 use super::Trainer;
-use super::plan::Draws;
+use super::plan::{Draws, next_inputs};
 use crate::Result;
 use crate::event::Event;
 use crate::monitor::drift;
@@ -41,11 +41,12 @@ impl Trainer<'_> {
                     Recording::FrozenCopy => Responder::Frozen(recorder),
                     Recording::Table => {
                         let mut table = Table::default();
+                        let mut ahead = self.read_stream(s, stream, plan)?;
                         for (step, draws) in plan.iter().enumerate() {
                             if self.stopped() {
                                 return Ok(None);
                             }
-                            let inputs = self.inputs(stream, &draws[s])?;
+                            let inputs = next_inputs(&mut ahead)?;
                             let tasks = self.problem.tasks;
                             let answers = answer(&recorder.net, tasks, &[&preserve.task], &inputs)?;
                             table.record(&answers, &draws[s])?;

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Tensor, Var};
-use dml_data::View;
 use dml_model::Mode;
 use dml_ops::RowKeys;
 
@@ -18,6 +17,14 @@ use crate::sampler::Draw;
 use crate::schedule::{Phase, Stream, Supervise};
 use crate::{Result, TrainError};
 
+/// What one step takes: samples, their inputs, and who answers for the preserved tasks, stream by stream.
+#[derive(Clone, Copy)]
+pub(super) struct Batch<'a> {
+    pub(super) draws: &'a Draws,
+    pub(super) inputs: &'a [Tensor],
+    pub(super) responders: &'a Responders,
+}
+
 impl Trainer<'_> {
     /// Gradients of one step, which `step` counts from 1.
     pub(super) fn step(
@@ -25,13 +32,15 @@ impl Trainer<'_> {
         number: usize,
         step: usize,
         phase: &Phase,
-        draws: &Draws,
-        responders: &Responders,
+        batch: Batch,
         vars: &[(String, Var)],
     ) -> Result<GradStore> {
+        let Batch { draws, inputs, responders } = batch;
         let mut losses = Vec::new();
-        for ((stream, draw), responders) in phase.streams.iter().zip(draws).zip(responders) {
-            losses.extend(self.objective(phase, stream, draw, responders)?);
+        for (((stream, draw), inputs), responders) in
+            phase.streams.iter().zip(draws).zip(inputs).zip(responders)
+        {
+            losses.extend(self.objective(phase, stream, draw, inputs, responders)?);
         }
         let mut total: Option<Tensor> = None;
         let mut terms = BTreeMap::new();
@@ -82,14 +91,14 @@ impl Trainer<'_> {
         phase: &Phase,
         stream: &Stream,
         draw: &Draw,
+        inputs: &Tensor,
         responders: &[(usize, Responder)],
     ) -> Result<Vec<(String, f64, Tensor)>> {
-        let inputs = self.inputs(stream, draw)?;
         // Samples of two datasets must not share dropout masks, so the dataset's name is part of the key.
         let dataset = dml_rand::hash(&stream.dataset);
         let samples = draw.indices.iter().map(|&index| dataset.wrapping_add(index as u64)).collect();
         let keys = RowKeys { seed: self.settings.seed, epoch: draw.epoch, samples };
-        let mut features = self.net.features(&inputs, &Mode::Train(&keys))?;
+        let mut features = self.net.features(inputs, &Mode::Train(&keys))?;
         if phase.freezes("root") {
             features = features.detach();
         }
@@ -101,23 +110,12 @@ impl Trainer<'_> {
             vec![(supervised(task), *weight, self.problem.tasks[task].supervised(&output, &target)?)];
         for (p, responder) in responders {
             let preserve = &stream.preserve[*p];
-            let responses = responder.respond(self.problem.tasks, &[&preserve.task], draw, &inputs)?;
+            let responses = responder.respond(self.problem.tasks, &[&preserve.task], draw, inputs)?;
             let output = self.net.head(&preserve.task, &features)?;
             let loss = self.problem.tasks[&preserve.task].preserved(&output, &responses[&preserve.task])?;
             terms.push((preserved(&preserve.task), preserve.weight, loss));
         }
         Ok(terms)
-    }
-
-    pub(super) fn inputs(&self, stream: &Stream, draw: &Draw) -> Result<Tensor> {
-        let dataset = &*self.problem.sets[&stream.dataset].dataset;
-        let view = View { seed: self.settings.seed, epoch: Some(draw.epoch) };
-        let size = draw.indices.len();
-        let mut batches = dml_data::batches(dataset, draw.indices.clone(), view, size, &self.device);
-        match batches.next() {
-            Some(batch) => Ok(batch?.inputs),
-            None => Err(TrainError::invalid(format!("dataset {:?} gave no batch", stream.dataset))),
-        }
     }
 }
 
