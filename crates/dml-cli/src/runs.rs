@@ -61,8 +61,14 @@ pub(crate) struct Hold(#[allow(dead_code)] fs::File);
 pub(crate) fn hold(folder: &Path, environment: &Environment) -> Result<Hold> {
     let path = folder.join(LOCK);
     let file = fs::File::create(&path).with_context(|| format!("making {}", path.display()))?;
-    if !fs4::FileExt::try_lock_exclusive(&file).with_context(|| format!("locking {}", path.display()))? {
-        bail!("another process works on {}: wait for it, or stop it", folder.display());
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(fs::TryLockError::WouldBlock) => {
+            bail!("another process works on {}: wait for it, or stop it", folder.display())
+        }
+        Err(fs::TryLockError::Error(error)) => {
+            return Err(error).with_context(|| format!("locking {}", path.display()));
+        }
     }
     write(&folder.join(ENVIRONMENT), &serde_json::to_vec_pretty(environment)?)?;
     Ok(Hold(file))

@@ -245,6 +245,7 @@ impl<'a> Trainer<'a> {
             changes = differences(&before, &self.state.scores);
         }
         self.recorders.current = None;
+        self.state.probed.clear();
         self.state.position = Position { phase: number + 1, step: 0 };
         self.emit(Event::PhaseFinished {
             phase: number,

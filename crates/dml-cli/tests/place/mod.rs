@@ -32,21 +32,21 @@ block = 1
 "#;
 
 /// A folder to work in.
-pub struct Place(tempfile::TempDir);
+pub(crate) struct Place(tempfile::TempDir);
 
 impl Place {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let place = Self(tempfile::tempdir().unwrap());
         std::fs::write(place.path().join("tiny.toml"), TINY).unwrap();
         place
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.0.path()
     }
 
     /// `dml` with these arguments, in this folder and with a cache of its own.
-    pub fn command(&self, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(assert_cmd::cargo::cargo_bin!("dml"));
         command.current_dir(self.path()).env("XDG_CACHE_HOME", self.path().join("cache"));
         command.env_remove("DML_WEIGHTS").args(args);
@@ -54,14 +54,14 @@ impl Place {
     }
 
     /// Runs `dml`; returns exit code, standard output and standard error.
-    pub fn dml(&self, args: &[&str]) -> (i32, String, String) {
+    pub(crate) fn dml(&self, args: &[&str]) -> (i32, String, String) {
         let output = self.command(args).output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
     }
 
     /// Runs `dml`, which must fail with exit code 1, and returns its complaint.
-    pub fn complaint(&self, args: &[&str]) -> String {
+    pub(crate) fn complaint(&self, args: &[&str]) -> String {
         let (code, stdout, stderr) = self.dml(args);
         assert_eq!(code, 1, "{args:?}\n{stdout}{stderr}");
         stderr
@@ -69,7 +69,7 @@ impl Place {
 }
 
 /// The newest checkpoint of a run.
-pub fn newest(run: &Path) -> PathBuf {
+pub(crate) fn newest(run: &Path) -> PathBuf {
     let entries = std::fs::read_dir(run.join("checkpoints")).unwrap().map(|entry| entry.unwrap().path());
     entries.filter(|path| !path.file_name().unwrap().to_string_lossy().starts_with('.')).max().unwrap()
 }

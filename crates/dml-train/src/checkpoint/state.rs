@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use candle_core::Tensor;
@@ -39,6 +39,9 @@ pub(crate) struct State {
     pub(crate) finished: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) best: Option<Best>,
+    /// Datasets and tasks whose drift has been measured in this phase.
+    #[serde(default)]
+    pub(crate) probed: BTreeSet<(String, String)>,
     /// The last scores.
     #[serde(default)]
     pub(crate) scores: Vec<Score>,

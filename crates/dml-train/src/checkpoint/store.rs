@@ -51,10 +51,13 @@ impl Store {
     }
 
     /// The newest checkpoint that is whole; those that are not go to `complain`, with what is wrong.
-    pub(crate) fn newest(&self, complain: &mut dyn FnMut(&Path, &TrainError)) -> Result<Option<PathBuf>> {
+    pub(crate) fn newest(
+        &self,
+        complain: &mut dyn FnMut(&Path, &TrainError),
+    ) -> Result<Option<(PathBuf, State)>> {
         for place in self.all()?.into_iter().rev() {
             match folder::check(&place) {
-                Ok(_) => return Ok(Some(place)),
+                Ok(state) => return Ok(Some((place, state))),
                 Err(error) => complain(&place, &error),
             }
         }
@@ -70,9 +73,9 @@ impl Store {
         let newest = self.newest(&mut |_, _| {})?;
         let none = || TrainError::invalid(format!("{} has no whole checkpoint", self.run.display()));
         let place = match which {
-            Which::Newest => return newest.ok_or_else(none),
+            Which::Newest => return Ok(newest.ok_or_else(none)?.0),
             Which::Best => {
-                let best = folder::check(&newest.ok_or_else(none)?)?.best.ok_or_else(|| {
+                let best = newest.ok_or_else(none)?.1.best.ok_or_else(|| {
                     let run = self.run.display();
                     TrainError::invalid(format!(
                         "{run} was trained without a score to be best at: `checkpoints.best`"

@@ -15,13 +15,13 @@ impl Trainer<'_> {
         let newest = store.newest(&mut |path, error| {
             skipped.push(Event::Skipped { path: path.into(), problem: error.to_string() });
         })?;
-        let Some(path) = newest else { return Ok(()) };
-        let Contents { state, model, optimizer, recorders } =
-            store.read(&path, self.problem.net, &self.device)?;
+        let Some((path, state)) = newest else { return Ok(()) };
         let changes = self.state.identity.changes(&state.identity);
         if !changes.is_empty() {
             return Err(TrainError::Changed { path, changes });
         }
+        let Contents { state, model, optimizer, recorders } =
+            store.read(&path, self.problem.net, &self.device)?;
         self.problem.params.load(model)?;
         self.optimizer.restore(optimizer)?;
         (self.state, self.recorders) = (state, recorders);

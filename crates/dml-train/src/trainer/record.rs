@@ -33,7 +33,7 @@ impl Trainer<'_> {
             let mut responders = Vec::new();
             for (p, preserve) in stream.preserve.iter().enumerate() {
                 let recorder = self.recorder(stream, preserve)?;
-                if !goes_on && matches!(phase.length, Length::Epochs(_)) {
+                if matches!(phase.length, Length::Epochs(_)) {
                     self.probe(number, stream, preserve, &recorder)?;
                 }
                 let mut samples = 0;
@@ -97,7 +97,9 @@ impl Trainer<'_> {
     ) -> Result<()> {
         let dataset = &*self.problem.sets[&stream.dataset].dataset;
         let samples = self.settings.monitor.drift_samples.min(dataset.len());
-        if samples == 0 || preserve.recorded == Recorded::Kept {
+        let key = (stream.dataset.clone(), preserve.task.clone());
+        let kept = preserve.recorded == Recorded::Kept;
+        if samples == 0 || kept || !self.state.probed.insert(key.clone()) {
             return Ok(());
         }
         let order = (0..samples).map(|i| i * dataset.len() / samples).collect();
@@ -109,7 +111,6 @@ impl Trainer<'_> {
             answers.extend(all.into_values());
         }
         let new = candle_core::Tensor::cat(&answers, 0)?;
-        let key = (stream.dataset.clone(), preserve.task.clone());
         if let Some(old) = self.recorders.probes.insert(key, new.clone()) {
             let (kl, cosine) = drift(task, &old, &new)?;
             let (dataset, task) = (stream.dataset.clone(), preserve.task.clone());
