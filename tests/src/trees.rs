@@ -197,6 +197,7 @@ pub fn shortened(from: &Path, to: &Path, train: usize, test: usize) -> Made {
         let lines = match name.as_str() {
             "Flickr_8k.trainImages.txt" | "train.txt" => train,
             "Flickr_8k.devImages.txt" | "val.txt" => test,
+            name if name.ends_with("trainval.txt") => train.min(test),
             name if name.ends_with("_train.txt") => train,
             name if name.ends_with("_val.txt") => test,
             _ => usize::MAX,
