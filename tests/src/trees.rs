@@ -172,3 +172,49 @@ pub fn flickr8k(root: &Path) -> Made {
     }
     Ok(())
 }
+
+/// A link at `to` to what is at `from`.
+///
+/// # Errors
+/// If it cannot be made.
+pub fn link(from: &Path, to: &Path) -> Made {
+    if let Some(folder) = to.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    std::os::unix::fs::symlink(from, to)
+}
+
+/// A folder of PASCAL VOC or Flickr8k like `from`, with the first `train` and `test` images of each list.
+///
+/// # Errors
+/// If a file cannot be read or written.
+pub fn shortened(from: &Path, to: &Path, train: usize, test: usize) -> Made {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        // One of VOC's classes is called "train", so only the end of a name tells its split.
+        let lines = match name.as_str() {
+            "Flickr_8k.trainImages.txt" | "train.txt" => train,
+            "Flickr_8k.devImages.txt" | "val.txt" => test,
+            name if name.ends_with("trainval.txt") => train.min(test),
+            name if name.ends_with("_train.txt") => train,
+            name if name.ends_with("_val.txt") => test,
+            _ => usize::MAX,
+        };
+        let into = to.join(&name);
+        match path.is_dir() {
+            // Photographs stay where they are; lists are shortened.
+            true if name == "JPEGImages" || name == "Flicker8k_Dataset" => link(&path, &into)?,
+            true => shortened(&path, &into, train, test)?,
+            false => {
+                let text = fs::read_to_string(&path)?;
+                fs::write(
+                    into,
+                    text.lines().take(lines).map(|line| format!("{line}\n")).collect::<String>(),
+                )?;
+            }
+        }
+    }
+    Ok(())
+}

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -134,12 +133,6 @@ fn photographs_from_made_trees_train() {
     assert_eq!(counted(&scores, "class", "precision@1").unwrap().0, 4);
 }
 
-/// Links `from` where a video should be made.
-fn link(from: &Path, to: &Path) -> io::Result<()> {
-    fs::create_dir_all(to.parent().unwrap())?;
-    std::os::unix::fs::symlink(from, to)
-}
-
 /// Differences from the official counts, without the number of files.
 fn differing(summary: &Summary) -> Vec<&String> {
     summary.differences.iter().filter(|text| !text.starts_with("videos:")).collect()
@@ -155,7 +148,7 @@ fn real_videos_train() {
     let [ucf101, hmdb51, msvd, data] = ["u", "h", "y", "data"].map(|name| place.path().join(name));
     // The official lists, and of the videos six of two classes, three of them in a split's training part.
     let lists = real.join("ucfTrainTestlist");
-    link(&lists, &ucf101.join("ucfTrainTestlist")).unwrap();
+    trees::link(&lists, &ucf101.join("ucfTrainTestlist")).unwrap();
     let mut videos = Vec::new();
     for list in ["trainlist01.txt", "testlist01.txt"] {
         let text = fs::read_to_string(lists.join(list)).unwrap();
@@ -165,11 +158,11 @@ fn real_videos_train() {
         }
     }
     for video in &videos {
-        link(&real.join("UCF-101").join(video), &ucf101.join("UCF-101").join(video)).unwrap();
+        trees::link(&real.join("UCF-101").join(video), &ucf101.join("UCF-101").join(video)).unwrap();
     }
     // HMDB51's official lists, with those videos under the names of its own.
     let splits = real.join("testTrainMulti_7030_splits");
-    link(&splits, &hmdb51.join("testTrainMulti_7030_splits")).unwrap();
+    trees::link(&splits, &hmdb51.join("testTrainMulti_7030_splits")).unwrap();
     let mut files = videos.iter();
     for class in ["clap", "climb_stairs"] {
         let list = fs::read_to_string(splits.join(format!("{class}_test_split1.txt"))).unwrap();
@@ -178,14 +171,14 @@ fn real_videos_train() {
             for line in of_flag {
                 let name = line.split_whitespace().next().unwrap();
                 let file = real.join("UCF-101").join(files.next().unwrap());
-                link(&file, &hmdb51.join(class).join(name)).unwrap();
+                trees::link(&file, &hmdb51.join(class).join(name)).unwrap();
             }
         }
     }
     // All captions, and four videos of the training and of the test part.
     let from = real.join("YouTube2Text");
     for list in ["AllVideoDescriptions.txt", "youtube_mapping.txt"] {
-        link(&from.join(list), &msvd.join(list)).unwrap();
+        trees::link(&from.join(list), &msvd.join(list)).unwrap();
     }
     let mapping = fs::read_to_string(from.join("youtube_mapping.txt")).unwrap();
     let mut wanted = [4, 4];
@@ -195,7 +188,7 @@ fn real_videos_train() {
         let file = from.join(format!("YouTubeClips/{id}.avi"));
         if wanted[part] > 0 && file.is_file() {
             wanted[part] -= 1;
-            link(&file, &msvd.join(format!("YouTubeClips/{id}.avi"))).unwrap();
+            trees::link(&file, &msvd.join(format!("YouTubeClips/{id}.avi"))).unwrap();
         }
     }
     let (captions, summary) = prepared(Name::Youtube2text, &msvd, &data);
@@ -212,33 +205,13 @@ fn real_videos_train() {
     }
 }
 
-/// A folder like `from`, whose lists are cut to the first lines and whose photographs stay where they are.
-fn shortened(from: &Path, to: &Path, lines: usize) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let into = to.join(path.file_name().unwrap());
-        let name = into.file_name().unwrap().to_str().unwrap();
-        if path.is_dir() && (name == "JPEGImages" || name == "Flicker8k_Dataset") {
-            link(&path, &into).unwrap();
-        } else if path.is_dir() {
-            shortened(&path, &into, lines);
-        } else {
-            let lines = if name.contains("token") { usize::MAX } else { lines };
-            let text = fs::read_to_string(&path).unwrap();
-            fs::write(into, text.lines().take(lines).map(|line| format!("{line}\n")).collect::<String>())
-                .unwrap();
-        }
-    }
-}
-
 #[test]
 fn real_photographs_train() {
     let Some(real) = real_data("training on real photographs that were prepared") else { return };
     let place = TempDir::new().unwrap();
     let [devkit, flickr, data] = ["VOCdevkit", "f", "data"].map(|name| place.path().join(name));
-    shortened(&real.join("VOCdevkit"), &devkit, 8);
-    shortened(&real.join("Flickr8k"), &flickr, 8);
+    trees::shortened(&real.join("VOCdevkit"), &devkit, 8, 8).unwrap();
+    trees::shortened(&real.join("Flickr8k"), &flickr, 8, 8).unwrap();
     let (images, summary) = prepared(Name::Voc2007, &devkit, &data);
     assert_eq!((summary.samples, summary.failures.len()), (16, 0));
     let (captions, summary) = prepared(Name::Flickr8k, &flickr, &data);

@@ -1,45 +1,11 @@
 //! The way from photographs to a trained network, on a small part of real data where there is some.
 #![allow(clippy::unwrap_used)]
 
-use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::Device;
-use dml_tests::real_data;
+use dml_tests::{real_data, trees};
 use dml_train::{Config, Event, Experiment, Method, Run, Score};
-
-/// The first lines of a file.
-fn head(path: &Path, lines: usize) -> String {
-    fs::read_to_string(path).unwrap().lines().take(lines).map(|line| format!("{line}\n")).collect()
-}
-
-/// A folder like `from`, with the first `train` and `test` images of each list.
-fn shortened(from: &Path, to: &Path, train: usize, test: usize) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_str().unwrap();
-        // One of VOC's classes is called "train", so only the end of a name tells its split.
-        let lines = match name {
-            "Flickr_8k.trainImages.txt" => train,
-            "Flickr_8k.devImages.txt" => test,
-            "train.txt" => train,
-            "val.txt" => test,
-            name if name.ends_with("_train.txt") => train,
-            name if name.ends_with("_val.txt") => test,
-            _ => usize::MAX,
-        };
-        match path.is_dir() {
-            // Photographs stay where they are; lists are shortened.
-            true if name == "JPEGImages" || name == "Flicker8k_Dataset" => {
-                std::os::unix::fs::symlink(&path, to.join(name)).unwrap();
-            }
-            true => shortened(&path, &to.join(name), train, test),
-            false => fs::write(to.join(name), head(&path, lines)).unwrap(),
-        }
-    }
-}
 
 #[test]
 fn photographs_train_from_frozen_features() {
@@ -52,8 +18,8 @@ fn photographs_train_from_frozen_features() {
     }
     let place = tempfile::tempdir().unwrap();
     let (images, captions) = (place.path().join("VOCdevkit"), place.path().join("Flickr8k"));
-    shortened(&data.join("VOCdevkit"), &images, 24, 8);
-    shortened(&data.join("Flickr8k"), &captions, 24, 8);
+    trees::shortened(&data.join("VOCdevkit"), &images, 24, 8).unwrap();
+    trees::shortened(&data.join("Flickr8k"), &captions, 24, 8).unwrap();
     let settings = ["training.epochs=12", "training.batch=8"].map(String::from);
     let mut config = Config::load(&Config::photographs(&images, &captions), None, &settings).unwrap();
     config.cache = place.path().join("cache");
