@@ -6,7 +6,11 @@ use candle_core::Device;
 use clap::{Args, Parser, Subcommand};
 use dml_train::{Config, Method};
 
+use crate::compare::CompareArgs;
+use crate::doctor::DoctorArgs;
 use crate::import::ImportArgs;
+use crate::reproduce::ReproduceArgs;
+use crate::sweep::SweepArgs;
 use crate::weights::WeightsArgs;
 
 /// Train one network on several tasks from datasets that are each labelled for one task only.
@@ -28,12 +32,18 @@ pub(crate) enum Command {
     Eval(EvalArgs),
     /// Train with several methods and seeds and put their scores in one table.
     Compare(CompareArgs),
+    /// Train with every combination of some settings and mark the best. What is finished is never trained again.
+    Sweep(SweepArgs),
+    /// Train the rows of one of the paper's tables or figures and set them beside its numbers.
+    Reproduce(ReproduceArgs),
     /// Show the network, its parameters and the schedule as it will run.
     Info(InfoArgs),
     /// Turn published weights, in the format they were published in, into safetensors.
     Import(ImportArgs),
     /// List or download published weights.
     Weights(WeightsArgs),
+    /// Check that this machine can train: device, gradients, memory, disk, weights, ffmpeg.
+    Doctor(DoctorArgs),
 }
 
 /// What every command that trains, or describes a training, understands.
@@ -105,28 +115,6 @@ pub(crate) struct EvalArgs {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct CompareArgs {
-    #[command(flatten)]
-    pub(crate) config: ConfigArgs,
-    /// Methods, separated by commas; `dml info` lists them.
-    #[arg(
-        long,
-        value_delimiter = ',',
-        default_value = "class-only,caption-only,dml,dml-matched,dml-lwf,mixed"
-    )]
-    pub(crate) methods: Vec<Method>,
-    /// Number of seeds: 0, 1, … for each method.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
-    pub(crate) seeds: u64,
-    /// Show every measure, not only the main ones.
-    #[arg(long)]
-    pub(crate) all: bool,
-    /// Print the comparison as JSON.
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
 pub(crate) struct InfoArgs {
     #[command(flatten)]
     pub(crate) config: ConfigArgs,
@@ -141,10 +129,24 @@ pub(crate) struct InfoArgs {
 impl ConfigArgs {
     /// The resolved configuration: defaults of the kind of data, then the file, then the options.
     pub(crate) fn resolve(&self, method: Option<Method>, seed: Option<u64>) -> Result<Config> {
-        let defaults = match (&self.images, &self.captions) {
+        self.resolve_over(&self.defaults(), method, seed)
+    }
+
+    /// The defaults of the kind of data that the options name.
+    pub(crate) fn defaults(&self) -> Config {
+        match (&self.images, &self.captions) {
             (Some(images), Some(captions)) => Config::photographs(images, captions),
             _ => Config::sample(),
-        };
+        }
+    }
+
+    /// The file and the options laid over other defaults.
+    pub(crate) fn resolve_over(
+        &self,
+        defaults: &Config,
+        method: Option<Method>,
+        seed: Option<u64>,
+    ) -> Result<Config> {
         let mut settings = Vec::new();
         let text = |path: &PathBuf| toml::Value::String(path.display().to_string()).to_string();
         let mut set =
@@ -158,7 +160,7 @@ impl ConfigArgs {
         set("method", method.map(|method| format!("{:?}", method.name())));
         set("seed", seed.map(|seed| seed.to_string()));
         settings.extend(self.settings.iter().cloned());
-        Ok(Config::load(&defaults, self.config.as_deref(), &settings)?)
+        Ok(Config::load(defaults, self.config.as_deref(), &settings)?)
     }
 
     pub(crate) fn device(&self) -> Result<Device> {

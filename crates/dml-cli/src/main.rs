@@ -4,12 +4,15 @@
 
 mod args;
 mod compare;
+mod doctor;
 mod eval;
 mod import;
 mod info;
 mod memory;
 mod progress;
+mod reproduce;
 mod runs;
+mod sweep;
 mod table;
 mod train;
 mod weights;
@@ -29,6 +32,8 @@ const INTERRUPTED: u8 = 130;
 pub(crate) enum Done {
     Whole,
     Interrupted,
+    /// What was to be found out has been, and it is bad.
+    Unfit,
 }
 
 fn main() -> ExitCode {
@@ -37,6 +42,7 @@ fn main() -> ExitCode {
     match run(cli) {
         Ok(Done::Whole) => ExitCode::SUCCESS,
         Ok(Done::Interrupted) => ExitCode::from(INTERRUPTED),
+        Ok(Done::Unfit) => ExitCode::FAILURE,
         Err(error) if matches!(error.downcast_ref(), Some(dml_train::TrainError::Interrupted(_))) => {
             progress::complain(&format!("{error}; what was finished is in the cache"));
             ExitCode::from(INTERRUPTED)
@@ -63,9 +69,12 @@ fn run(cli: Cli) -> Result<Done> {
         Command::Train(args) => train::run(&args, &stop),
         Command::Eval(args) => eval::run(&args, &stop),
         Command::Compare(args) => compare::run(&args, &stop),
+        Command::Sweep(args) => sweep::run(&args, &stop),
+        Command::Reproduce(args) => reproduce::run(&args, &stop),
         Command::Info(args) => info::run(&args, &stop),
         Command::Import(args) => import::run(&args),
         Command::Weights(args) => weights::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
     }
 }
 

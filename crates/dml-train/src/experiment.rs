@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use candle_core::{Device, Tensor};
 use dml_data::Dataset;
@@ -32,10 +32,12 @@ const PRETRAIN_REVISION: u32 = 1;
 
 /// Data, network and initial root of a configuration: what the runs of a comparison share.
 pub struct Experiment {
-    config: Config,
-    device: Device,
-    source: Source,
-    net: NetConfig,
+    pub(crate) config: Config,
+    pub(crate) device: Device,
+    pub(crate) source: Arc<Source>,
+    pub(crate) net: NetConfig,
+    /// Digest of data and initial root; see [`Experiment::hash`].
+    pub(crate) digest: Arc<OnceLock<String>>,
 }
 
 /// What a kind of data provides.
@@ -98,7 +100,27 @@ impl Experiment {
         let head = |name: &str| source.sets[name].targets.head();
         let heads = [CLASS, CAPTION].map(|name| (name.to_string(), head(name)));
         let net = NetConfig { root: config.root.clone(), heads: heads.into() };
-        Ok(Self { config: config.clone(), device: device.clone(), source, net })
+        let (config, device) = (config.clone(), device.clone());
+        Ok(Self { config, device, source: Arc::new(source), net, digest: Arc::default() })
+    }
+
+    /// Whether two configurations ask for the same data and initial root.
+    pub(crate) fn share(a: &Config, b: &Config) -> bool {
+        let batch = |config: &Config| (config.pretrain.epochs > 0).then_some(config.training.batch);
+        let of = |config: &Config| (config.cache.clone(), batch(config), config.training.exact);
+        a.data == b.data && a.root == b.root && a.pretrain == b.pretrain && of(a) == of(b)
+    }
+
+    /// The same data and initial root under other settings; none where these ask for other data or another root.
+    pub fn with(&self, config: &Config) -> Option<Self> {
+        let Self { device, source, net, digest, .. } = self;
+        Self::share(&self.config, config).then(|| Self {
+            config: config.clone(),
+            device: device.clone(),
+            source: source.clone(),
+            net: net.clone(),
+            digest: digest.clone(),
+        })
     }
 
     /// The network that is trained.
@@ -141,25 +163,29 @@ impl Experiment {
     /// # Errors
     /// See [`Trainer::run`].
     pub fn run(&self, run: &Run, sink: &mut dyn FnMut(&Event)) -> Result<Outcome> {
+        self.run_from(&self.params(run.seed)?, run, sink)
+    }
+
+    /// Trains the network of these parameters, such as those of [`params`](Self::params).
+    ///
+    /// # Errors
+    /// See [`Trainer::run`].
+    pub fn run_from(&self, params: &Params, run: &Run, sink: &mut dyn FnMut(&Event)) -> Result<Outcome> {
         let training = &self.config.training;
         let settings = Settings {
             seed: run.seed,
             batch: training.batch,
-            learning_rates: LearningRates {
-                root: self.config.optimizer.root_learning_rate,
-                heads: self.config.optimizer.head_learning_rate,
-            },
+            learning_rates: self.learning_rates(),
             adam: self.config.optimizer.adam,
             recording: training.recording,
             evaluate_throughout: training.evaluate_throughout,
             checkpoints: run.checkpoints.clone(),
             stop: run.stop.clone(),
         };
-        let params = self.params(run.seed)?;
         let tasks = self.tasks(run.method);
         let schedule = self.schedule(run.method)?;
         let (sets, evals) = (&self.source.sets, &self.source.evals);
-        let problem = Problem { net: &self.net, params: &params, tasks: &tasks, sets, evals };
+        let problem = Problem { net: &self.net, params, tasks: &tasks, sets, evals };
         Trainer::new(problem, settings, sink)?.run(&schedule)
     }
 
@@ -168,10 +194,21 @@ impl Experiment {
     /// # Errors
     /// If the checkpoint does not fit the network.
     pub fn evaluate(&self, folder: &Path) -> Result<Vec<Score>> {
+        let net = self.load(folder)?;
+        evaluate(&net, &self.source.evals, self.config.training.batch, &self.device)
+    }
+
+    /// The network of a saved checkpoint.
+    pub(crate) fn load(&self, folder: &Path) -> Result<MultiTaskNet> {
         let params = Params::new(0, &self.device);
         let net = MultiTaskNet::new(&self.net, params.builder())?;
         params.load(Checkpoint::load_model(folder, &self.device)?)?;
-        evaluate(&net, &self.source.evals, self.config.training.batch, &self.device)
+        Ok(net)
+    }
+
+    pub(crate) fn learning_rates(&self) -> LearningRates {
+        let optimizer = &self.config.optimizer;
+        LearningRates { root: optimizer.root_learning_rate, heads: optimizer.head_learning_rate }
     }
 
     fn pair(&self) -> Pair {
@@ -194,7 +231,7 @@ impl Experiment {
         }
     }
 
-    fn tasks(&self, method: Method) -> BTreeMap<String, Task> {
+    pub(crate) fn tasks(&self, method: Method) -> BTreeMap<String, Task> {
         let training = &self.config.training;
         let preserve = method.preservation(training.preserve_class);
         let class = Task { head: self.net.heads[CLASS], loss: training.class_loss, preserve };
