@@ -83,6 +83,11 @@ impl GridArgs {
         (0..self.seeds).collect()
     }
 
+    /// Whether the runs' networks are kept.
+    pub(crate) fn keeps_models(&self) -> bool {
+        !self.no_models
+    }
+
     pub(crate) fn averages(&self) -> Vec<Axis> {
         self.averages.iter().map(|axis| Axis { averaged: true, ..axis.clone() }).collect()
     }
