@@ -73,6 +73,10 @@ pub(crate) fn run(args: &ReproduceArgs, stop: &Arc<AtomicBool>) -> Result<Done> 
         files::curves(&folder.join("curves.csv"), folder, &carried.sweep)?;
         written = format!("curves.csv, {written}");
     }
+    if comparison.axes.iter().any(|axis| !axis.averaged) {
+        files::map(&folder.join("map.csv"), &comparison)?;
+        written = format!("map.csv, {written}");
+    }
     if args.grid.json {
         say(&serde_json::to_string_pretty(&show::json(&table, kind, &comparison, folder))?);
         return Ok(carried.done);

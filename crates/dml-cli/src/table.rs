@@ -25,11 +25,7 @@ pub(crate) fn scores(scores: &[Score]) {
 pub(crate) fn comparison(comparison: &Comparison, all: bool) {
     let Comparison { seeds, axes, rows } = comparison;
     let keys: BTreeSet<&String> = rows.iter().flat_map(|row| row.cells.keys()).collect();
-    say(&format!("{} seeds; mean ± sample standard deviation", seeds.len()));
-    for axis in axes.iter().filter(|axis| axis.averaged) {
-        let values: Vec<String> = axis.values.iter().map(ToString::to_string).collect();
-        say(&format!("each seed's value is the mean over {} {}", axis.key, values.join(", ")));
-    }
+    say(&over(comparison));
     let varied: Vec<&str> = axes.iter().filter(|axis| !axis.averaged).map(|axis| axis.key.as_str()).collect();
     let head: Vec<&str> = std::iter::once("method")
         .chain(varied.iter().copied())
@@ -51,6 +47,19 @@ pub(crate) fn comparison(comparison: &Comparison, all: bool) {
         });
         markdown(&head, rows.collect());
     }
+}
+
+/// What the values of a comparison are means over.
+pub(crate) fn over(comparison: &Comparison) -> String {
+    let mut text = match comparison.seeds.len() {
+        1 => "1 seed".to_string(),
+        n => format!("{n} seeds; mean ± sample standard deviation"),
+    };
+    for axis in comparison.axes.iter().filter(|axis| axis.averaged) {
+        let values: Vec<String> = axis.values.iter().map(ToString::to_string).collect();
+        text += &format!("; each seed's value is the mean over {} {}", axis.key, values.join(", "));
+    }
+    text
 }
 
 /// Mean ± standard deviation of a cell, and over how many seeds where they are fewer than asked for.

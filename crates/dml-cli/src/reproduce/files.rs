@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use dml_train::{Score, Sweep, SweepRun};
+use dml_train::{Comparison, Score, Sweep, SweepRun, mean_and_sd};
 use serde_json::Value;
 
 use crate::runs;
@@ -46,6 +46,24 @@ pub(super) fn curves(path: &Path, folder: &Path, sweep: &Sweep) -> Result<()> {
         }
     }
     csv(path, ["hash", "seed", "method", "after", "epochs", "score", "value"].into_iter(), rows.into_iter())
+}
+
+/// Every score over every combination of settings: mean and sample standard deviation over the seeds.
+pub(super) fn map(path: &Path, comparison: &Comparison) -> Result<()> {
+    let keys: Vec<&str> =
+        comparison.axes.iter().filter(|axis| !axis.averaged).map(|axis| axis.key.as_str()).collect();
+    let mut rows = Vec::new();
+    for row in &comparison.rows {
+        for (score, cell) in &row.cells {
+            let settings = keys.iter().map(|key| row.settings[*key].to_string());
+            let (mean, sd) = mean_and_sd(&cell.values);
+            let sd = sd.map(|sd| sd.to_string()).unwrap_or_default();
+            let values = [score.clone(), mean.to_string(), sd, cell.values.len().to_string()];
+            rows.push(std::iter::once(row.method.to_string()).chain(settings).chain(values).collect());
+        }
+    }
+    let head = std::iter::once("method").chain(keys.iter().copied()).chain(["score", "mean", "sd", "seeds"]);
+    csv(path, head, rows.into_iter())
 }
 
 /// The evaluations of a run, from its events.

@@ -10,18 +10,13 @@ use serde_json::{Value, json};
 use super::files::{Evaluation, evaluations};
 use super::paper::{Column, Table};
 use crate::progress::say;
-use crate::table::{markdown, summary, values};
+use crate::table::{markdown, over, summary, values};
 
 /// Prints ours, the paper's and the difference, a column of the paper's at a time; a varied pair of settings as a map.
 pub(super) fn table(table: &Table, kind: &str, comparison: &Comparison) {
     say(&format!("\n{}", table.title));
-    let seeds = comparison.seeds.len();
     let other = if kind == table.data[0] { "" } else { "; the paper's numbers are of its own data" };
-    say(&format!("on {kind}, {seeds} seeds; mean ± sample standard deviation{other}"));
-    for axis in comparison.axes.iter().filter(|axis| axis.averaged) {
-        let values: Vec<String> = axis.values.iter().map(ToString::to_string).collect();
-        say(&format!("each seed's value is the mean over {} {}", axis.key, values.join(", ")));
-    }
+    say(&format!("on {kind}, {}{other}", over(comparison)));
     if let Some(note) = &table.note {
         say(&format!("({note})"));
     }
@@ -119,6 +114,7 @@ fn score<'a>(column: &Column, comparison: &'a Comparison) -> Option<&'a str> {
 
 fn rows(table: &Table, column: &Column, comparison: &Comparison, key: &str) {
     let seeds = comparison.seeds.len();
+    let printed = table.rows.iter().any(|row| column.paper(row).is_some());
     let lines = table.rows.iter().filter_map(|row| {
         let ours = comparison.rows.iter().find(|ours| Some(ours.method) == row.method);
         let cell = ours.and_then(|ours| ours.cells.get(key));
@@ -127,14 +123,15 @@ fn rows(table: &Table, column: &Column, comparison: &Comparison, key: &str) {
             return None;
         }
         let difference = cell.and_then(|cell| Some(mean_and_sd(&cell.values).0 - paper?));
-        Some(vec![
-            row.name.clone(),
-            cell.map_or("–".into(), |cell| values(cell, seeds)),
-            paper.map_or("–".into(), |paper| paper.to_string()),
+        let ours = [row.name.clone(), cell.map_or("–".into(), |cell| values(cell, seeds))];
+        let beside = [
+            paper.map_or("–".into(), |paper| format!("{paper:?}")),
             difference.map_or("–".into(), |difference| format!("{difference:+.2}")),
-        ])
+        ];
+        Some(ours.into_iter().chain(beside.into_iter().filter(|_| printed)).collect())
     });
-    markdown(&["", "ours", "paper", "difference"], lines.collect());
+    let head = ["", "ours", "paper", "difference"];
+    markdown(if printed { &head } else { &head[..2] }, lines.collect());
 }
 
 /// Means over two varied settings, the best with a star.

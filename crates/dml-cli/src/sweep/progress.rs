@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use dml_train::{Event, Planned, SweepEvent};
+use dml_train::{Event, Planned, Score, SweepEvent};
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::progress::{Progress, complain, headline, say};
@@ -48,7 +48,9 @@ impl SweepProgress {
                 self.going.remove(number);
                 (self.done, self.ran) = (self.done + 1, self.ran + 1);
                 let left = self.left().map(|left| format!(", {left} left")).unwrap_or_default();
-                let (place, label, scores) = (self.place(), label(planned), headline(scores));
+                let own: Vec<Score> =
+                    scores.iter().filter(|score| score.eval == score.task).cloned().collect();
+                let (place, label, scores) = (self.place(), label(planned), headline(&own));
                 self.line(&format!("[{place}] {label}: {scores}   ({seconds:.1} s{left})"));
             }
             SweepEvent::Diverged { planned, error } => {
