@@ -177,8 +177,10 @@ pub(crate) fn report(
 /// The full name of the score to choose by: the only one that has the text, or the first of the main ones.
 fn best_key(comparison: &Comparison, text: Option<&str>) -> Result<String> {
     let all = || comparison.rows.iter().flat_map(|row| row.cells.keys());
+    // A task on its own data comes before the same on another's.
+    let own = || all().filter(|key| !key.split(" | ").next().is_some_and(|eval| eval.contains(" of ")));
     let texts = text.map_or(MAIN.to_vec(), |text| vec![text]);
-    match texts.iter().find_map(|text| all().find(|key| key.contains(text))) {
+    match texts.iter().find_map(|text| own().chain(all()).find(|key| key.contains(text))) {
         Some(key) => Ok(key.clone()),
         None if comparison.rows.iter().all(|row| row.cells.is_empty()) => Ok(String::new()),
         None => {
