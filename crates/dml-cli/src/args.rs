@@ -11,6 +11,7 @@ use crate::doctor::DoctorArgs;
 use crate::import::ImportArgs;
 use crate::reproduce::ReproduceArgs;
 use crate::sweep::SweepArgs;
+use crate::verify::VerifyArgs;
 use crate::weights::WeightsArgs;
 
 /// Train one network on several tasks from datasets that are each labelled for one task only.
@@ -26,10 +27,12 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Train a network: on the built-in sample, or on photographs with --images and --captions.
+    /// Train a network: on the built-in sample, or on photographs (--images) or videos (--videos) with --captions.
     Train(TrainArgs),
-    /// Score the checkpoint of a run.
+    /// Score the network of a run.
     Eval(EvalArgs),
+    /// Prove on this machine that a run which is stopped and resumed ends with the same bytes.
+    VerifyResume(VerifyArgs),
     /// Train with several methods and seeds and put their scores in one table.
     Compare(CompareArgs),
     /// Train with every combination of some settings and mark the best. What is finished is never trained again.
@@ -52,20 +55,32 @@ pub(crate) struct ConfigArgs {
     /// TOML file with any of the settings; see the `config.toml` that a run leaves for all of them.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// PASCAL VOC, labelled with classes: `VOCdevkit`, or a year's folder in it.
-    #[arg(long, value_name = "DIR", requires = "captions")]
+    /// PASCAL VOC, labelled with classes: `VOCdevkit`, a year's folder in it, or what prepare-data made of it.
+    #[arg(long, value_name = "DIR", requires = "captions", group = "labelled")]
     images: Option<PathBuf>,
-    /// Flickr8k, labelled with captions: the folder of `Flickr8k.token.txt`.
-    #[arg(long, value_name = "DIR", requires = "images")]
+    /// UCF101 or HMDB51, labelled with actions: the folder that prepare-data made.
+    #[arg(long, value_name = "DIR", requires = "captions", group = "labelled")]
+    videos: Option<PathBuf>,
+    /// The set with captions: beside --images Flickr8k, as published or prepared; beside --videos the prepared YouTube2Text.
+    #[arg(long, value_name = "DIR", requires = "labelled")]
     captions: Option<PathBuf>,
     /// Year of PASCAL VOC, where there are several.
     #[arg(long, requires = "images")]
     year: Option<u16>,
-    /// EfficientNet-Lite0 checkpoint (.pth or .safetensors); without it, $DML_WEIGHTS, the cache and the hub.
-    #[arg(long, value_name = "FILE", requires = "images")]
+    /// Official split of the actions: 1, 2 or 3.
+    #[arg(long, value_name = "N", requires = "videos", value_parser = clap::value_parser!(u8).range(1..=3))]
+    split: Option<u8>,
+    /// The root, with settings that suit it. Photographs: features (of EfficientNet-Lite0, the default), efficientnet-lite0,
+    /// or vgg-s with the paper's settings. Videos: small-clip (the default), or c3d with the paper's settings.
+    #[arg(long, value_name = "KIND", requires = "labelled")]
+    root: Option<String>,
+    /// Pretrained root: an EfficientNet-Lite0 checkpoint (.pth or .safetensors; without it, $DML_WEIGHTS, the cache and the
+    /// hub), or the safetensors of `dml import c3d` or `vgg-s`.
+    #[arg(long, value_name = "FILE", requires = "labelled")]
     root_weights: Option<PathBuf>,
-    /// Folder of a sentence-transformers model; without it, $DML_WEIGHTS, the cache and the hub.
-    #[arg(long, value_name = "DIR", requires = "images")]
+    /// Sentence encoder: folder of a sentence-transformers model (without it, $DML_WEIGHTS, the cache and the hub), file of
+    /// an order-embedding, or `lexical`.
+    #[arg(long, value_name = "PATH", requires = "labelled")]
     teacher: Option<PathBuf>,
     /// Epochs on each dataset.
     #[arg(long)]
@@ -97,6 +112,13 @@ pub(crate) struct TrainArgs {
     /// Folder of the run; must not hold a run yet. By default a new one in `runs`.
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
+    /// Go on with the run of this folder, or with the `latest` in `runs`, from its newest whole checkpoint. Options that
+    /// would change what it computes are refused.
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["out", "config"])]
+    pub(crate) resume: Option<PathBuf>,
+    /// Show curves of every task while training; `q` stops the run as Ctrl-C does.
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) tui: bool,
     /// Print events as JSON lines instead of bars and tables.
     #[arg(long)]
     pub(crate) json: bool,
@@ -106,6 +128,10 @@ pub(crate) struct TrainArgs {
 pub(crate) struct EvalArgs {
     /// Folder of the run.
     pub(crate) run: PathBuf,
+    /// Which network: `newest`, `best` (of the score that the setting `checkpoints.best` names), or the name of a
+    /// checkpoint.
+    #[arg(long, default_value = "newest", value_name = "CHECKPOINT")]
+    pub(crate) checkpoint: String,
     /// Where to compute: `cpu`, `cuda` or `cuda:N`.
     #[arg(long, default_value = "cpu")]
     pub(crate) device: String,
@@ -129,29 +155,27 @@ pub(crate) struct InfoArgs {
 impl ConfigArgs {
     /// The resolved configuration: defaults of the kind of data, then the file, then the options.
     pub(crate) fn resolve(&self, method: Option<Method>, seed: Option<u64>) -> Result<Config> {
-        self.resolve_over(&self.defaults(), method, seed)
+        self.over(&self.defaults(), method, seed)
     }
 
     /// The defaults of the kind of data that the options name.
     pub(crate) fn defaults(&self) -> Config {
-        match (&self.images, &self.captions) {
-            (Some(images), Some(captions)) => Config::photographs(images, captions),
+        match (&self.images, &self.videos, &self.captions) {
+            (Some(images), _, Some(captions)) => Config::photographs(images, captions),
+            (_, Some(videos), Some(captions)) => Config::videos(videos, captions),
             _ => Config::sample(),
         }
     }
 
-    /// The file and the options laid over other defaults.
-    pub(crate) fn resolve_over(
-        &self,
-        defaults: &Config,
-        method: Option<Method>,
-        seed: Option<u64>,
-    ) -> Result<Config> {
+    /// A configuration, overlaid by the file and the options.
+    pub(crate) fn over(&self, config: &Config, method: Option<Method>, seed: Option<u64>) -> Result<Config> {
         let mut settings = Vec::new();
         let text = |path: &PathBuf| toml::Value::String(path.display().to_string()).to_string();
         let mut set =
             |key: &str, value: Option<String>| settings.extend(value.map(|value| format!("{key}={value}")));
         set("data.year", self.year.map(|year| year.to_string()));
+        set("data.split", self.split.map(|split| split.to_string()));
+        set("root.kind", self.root.as_ref().map(|kind| toml::Value::String(kind.clone()).to_string()));
         set("data.root_weights", self.root_weights.as_ref().map(text));
         set("data.teacher", self.teacher.as_ref().map(text));
         set("training.epochs", self.epochs.map(|epochs| epochs.to_string()));
@@ -160,7 +184,12 @@ impl ConfigArgs {
         set("method", method.map(|method| format!("{:?}", method.name())));
         set("seed", seed.map(|seed| seed.to_string()));
         settings.extend(self.settings.iter().cloned());
-        Ok(Config::load(defaults, self.config.as_deref(), &settings)?)
+        Ok(Config::load(config, self.config.as_deref(), &settings)?)
+    }
+
+    /// Whether nothing says what to train on or how.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.config.is_none() && self.images.is_none() && self.settings.is_empty()
     }
 
     pub(crate) fn device(&self) -> Result<Device> {

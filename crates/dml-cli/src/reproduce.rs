@@ -24,7 +24,7 @@ pub(crate) struct ReproduceArgs {
     #[arg(value_parser = NAMES)]
     what: String,
     /// The built-in sample in place of the paper's data; for those, name their folders.
-    #[arg(long, value_enum, conflicts_with_all = ["images", "captions"])]
+    #[arg(long, value_enum, conflicts_with_all = ["images", "videos", "captions"])]
     data: Option<Data>,
     /// C of the linear SVM of table3, which the paper does not tell.
     #[arg(long, value_name = "C", default_value_t = 1.0)]
@@ -45,12 +45,13 @@ pub(crate) fn run(args: &ReproduceArgs, stop: &Arc<AtomicBool>) -> Result<Done> 
     let defaults = args.config.defaults();
     if args.data.is_none() && runs::kind(&defaults) == "sample" {
         bail!(
-            "{}: name the folders of its data (--images and --captions), or say --data sample for the built-in sample",
-            table.title
+            "{}: name the folders of its data (--{} and --captions), or say --data sample for the built-in sample",
+            table.title,
+            if table.data[0] == "videos" { "videos" } else { "images" }
         );
     }
     let base = paper::settings(runs::kind(&defaults), &defaults)?;
-    let base = args.config.resolve_over(&base, None, None)?;
+    let base = args.config.over(&base, None, None)?;
     let kind = runs::kind(&base);
     table.check_kind(kind)?;
     if table.svm && !args.grid.keeps_models() {

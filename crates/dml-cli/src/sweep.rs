@@ -7,10 +7,11 @@ use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use clap::Args;
 use dml_model::RootConfig;
-use dml_train::{Axis, Comparison, Config, Grid, Method, Sweep, SweepEvent, SweepSettings};
+use dml_train::{Axis, Comparison, Config, DataConfig, Grid, Method, Sweep, SweepEvent, SweepSettings};
 use sha2::{Digest, Sha256};
 
 use crate::args::ConfigArgs;
+use crate::environment::Environment;
 use crate::progress::{MAIN, say};
 use crate::{Done, runs, table};
 use progress::SweepProgress;
@@ -111,9 +112,18 @@ pub(crate) fn carry_out(
             PathBuf::from("runs").join(format!("{}-{name}-{}", runs::kind(&grid.base), digest(&grid.base)?))
         }
     };
-    let jobs = args.jobs.map_or_else(|| jobs(&grid.base, &device), NonZeroUsize::get);
-    let settings =
-        SweepSettings { folder: folder.clone(), device, jobs, models: !args.no_models, stop: stop.clone() };
+    let small = is_small(&grid.base, &device);
+    let usual = if small { rayon::current_num_threads() } else { 1 };
+    let jobs = args.jobs.map_or(usual, NonZeroUsize::get);
+    let settings = SweepSettings {
+        folder: folder.clone(),
+        environment: serde_json::to_value(Environment::here(&device))?,
+        device,
+        jobs,
+        models: !args.no_models,
+        checkpoints: !small,
+        stop: stop.clone(),
+    };
     let mut progress = SweepProgress::new(runs, jobs, !args.json);
     let mut diverged = Vec::new();
     let sweep = dml_train::sweep(grid, &settings, &mut |event| {
@@ -191,19 +201,21 @@ fn best_key(comparison: &Comparison, text: Option<&str>) -> Result<String> {
     }
 }
 
-/// How many runs at once are fastest. Two runs of a thread each took 0.68 times as long as one after the other on two
-/// threads for the sample's network, and 0.97 times for photographs' features; large networks fill the threads by
-/// themselves, and the memory.
-fn jobs(base: &Config, device: &Device) -> usize {
+/// Whether runs are best run one a thread, and run again where they were interrupted. Two runs of a thread each took 0.68
+/// times as long as one after the other on two threads for the sample's network, and 0.97 times for photographs' features;
+/// large networks fill the threads by themselves, and the memory.
+fn is_small(base: &Config, device: &Device) -> bool {
+    let still = matches!(base.data, DataConfig::Sample(_) | DataConfig::Photographs(_));
     let small = matches!(
         base.root,
         RootConfig::SmallClip { .. } | RootConfig::SmallImage { .. } | RootConfig::Features { .. }
     );
-    if small && device.is_cpu() { rayon::current_num_threads() } else { 1 }
+    still && small && device.is_cpu()
 }
 
 /// A few letters that follow from the settings which all runs share.
 fn digest(base: &Config) -> Result<String> {
-    let shared = Config { seed: 0, method: Method::DmlLwf, cache: PathBuf::new(), ..base.clone() };
+    let mut shared = Config { seed: 0, method: Method::DmlLwf, cache: PathBuf::new(), ..base.clone() };
+    (shared.checkpoints, shared.monitor) = Default::default();
     Ok(Sha256::digest(shared.to_toml()?).iter().take(4).map(|byte| format!("{byte:02x}")).collect())
 }

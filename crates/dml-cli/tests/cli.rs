@@ -1,14 +1,15 @@
 //! The command as a person meets it: output, errors and exit codes, on a sample small enough to train in seconds.
 #![allow(clippy::unwrap_used)]
 
-mod common;
+mod place;
 
-use common::Place;
+use place::{Place, newest};
 
 #[test]
 fn help_texts() {
     let place = Place::new();
-    for command in ["", "train", "eval", "compare", "sweep", "reproduce", "info", "doctor"] {
+    let commands = ["", "train", "eval", "verify-resume", "compare", "sweep", "reproduce", "info", "doctor"];
+    for command in commands {
         let args: Vec<&str> = [command, "--help"].into_iter().filter(|arg| !arg.is_empty()).collect();
         let (code, stdout, _) = place.dml(&args);
         assert_eq!(code, 0);
@@ -23,10 +24,10 @@ fn a_run_leaves_what_it_says_and_eval_agrees_with_it() {
     assert_eq!(code, 0, "{stderr}");
     let run = place.path().join("runs/sample-dml-lwf-seed0");
     assert!(stdout.contains("runs/sample-dml-lwf-seed0"), "{stdout}");
-    for file in ["model.safetensors", "optimizer.safetensors", "metrics.jsonl", "scores.json", "config.toml"]
-    {
+    for file in ["model.safetensors", "metrics.jsonl", "scores.json", "config.toml", "environment.json"] {
         assert!(run.join(file).exists(), "{file}");
     }
+    assert!(newest(&run).join("optimizer.safetensors").exists());
     for line in std::fs::read_to_string(run.join("metrics.jsonl")).unwrap().lines() {
         serde_json::from_str::<serde_json::Value>(line).unwrap();
     }
@@ -47,8 +48,8 @@ fn checkpoints_are_the_same_bytes_for_one_and_two_threads() {
         let args = ["train", "--config", "tiny.toml", "--out", out, "--threads", threads, "--set", &cache];
         let (code, _, stderr) = place.dml(&args);
         assert_eq!(code, 0, "{stderr}");
-        ["model.safetensors", "optimizer.safetensors"]
-            .map(|file| std::fs::read(place.path().join(out).join(file)).unwrap())
+        let last = newest(&place.path().join(out));
+        ["model.safetensors", "optimizer.safetensors"].map(|file| std::fs::read(last.join(file)).unwrap())
     };
     let first = run("one", "1", "c1");
     assert!(first == run("again", "1", "c2"), "the same seed gave another checkpoint");
@@ -119,9 +120,16 @@ fn bad_input_is_named() {
     check(&["train", "--device", "cuda"], &["--features cuda"]);
     check(&["train", "--device", "tpu"], &["tpu"]);
     check(&["train", "--images", "nowhere", "--captions", "nowhere"], &["nowhere"]);
+    let videos = ["train", "--videos", "nowhere", "--captions", "nowhere"];
+    check(&videos, &["nowhere", "UCF101", "prepare-data"]);
+    check(&[&videos[..], &["--root", "vgg"]].concat(), &["vgg", "small-clip"]);
     check(&["eval", "nowhere"], &["nowhere"]);
     let (code, _, stderr) = place.dml(&["train", "--images", "nowhere"]);
     assert!(code == 2 && stderr.contains("--captions"), "{code} {stderr}");
+    let (code, _, stderr) = place.dml(&["train", "--captions", "nowhere"]);
+    assert!(code == 2 && stderr.contains("--videos"), "{code} {stderr}");
+    let (code, _, stderr) = place.dml(&[&videos[..], &["--split", "4"]].concat());
+    assert!(code == 2 && stderr.contains("1..=3"), "{code} {stderr}");
     let (code, _, stderr) = place.dml(&["train", "--method", "dmll"]);
     assert!(code == 2 && stderr.contains("dml-lwf"), "{code} {stderr}");
     assert!(!place.path().join("runs").exists(), "a refused run left something behind");

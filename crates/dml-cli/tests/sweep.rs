@@ -1,9 +1,9 @@
 //! Commands that train more than once, and the doctor, on a sample small enough to train in seconds.
 #![allow(clippy::unwrap_used)]
 
-mod common;
+mod place;
 
-use common::Place;
+use place::Place;
 
 /// Parses the standard output of a command that must succeed.
 fn json(place: &Place, args: &[&str]) -> serde_json::Value {

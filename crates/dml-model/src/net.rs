@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use candle_core::Tensor;
+use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use serde::{Deserialize, Serialize};
 
@@ -83,7 +83,17 @@ impl MultiTaskNet {
     /// # Errors
     /// If the parameters are not those of this configuration.
     pub fn frozen_copy(config: &NetConfig, params: &Params) -> Result<Self> {
-        Self::new(config, constants(params.copy_frozen()?, params.dtype(), params.device()))
+        Self::frozen(config, params.copy_frozen()?, params.device())
+    }
+
+    /// A network of these parameters, such as those of a checkpoint or of [`Params::copy_frozen`], which training does
+    /// not change and no gradient reaches.
+    ///
+    /// # Errors
+    /// If the parameters are not those of this configuration.
+    pub fn frozen(config: &NetConfig, tensors: BTreeMap<String, Tensor>, device: &Device) -> Result<Self> {
+        let dtype = tensors.values().next().map_or(DType::F32, Tensor::dtype);
+        Self::new(config, constants(tensors, dtype, device))
     }
 
     /// The shared features of a batch.

@@ -8,11 +8,13 @@ mod error;
 mod evaluate;
 mod event;
 mod experiment;
+mod log;
 mod method;
+mod monitor;
 mod optimizer;
+mod pair;
 mod photographs;
 mod responses;
-mod run_hash;
 mod sampler;
 mod schedule;
 mod summary;
@@ -21,15 +23,20 @@ mod sweep;
 mod targets;
 mod task;
 mod trainer;
+mod videos;
 
-pub use checkpoint::Checkpoint;
+pub use checkpoint::{Checkpoint, CheckpointConfig, Which};
 pub use compare::{Cell, Comparison, Row, mean_and_sd};
-pub use config::{Config, DataConfig, OptimizerConfig, PhotographsConfig, PretrainConfig, TrainingConfig};
+pub use config::{
+    Config, DataConfig, OptimizerConfig, PhotographsConfig, PretrainConfig, TrainingConfig, VideosConfig,
+};
 pub use error::{Result, TrainError};
 pub use evaluate::{EvalSet, Score, evaluate};
-pub use event::Event;
+pub use event::{Change, Event};
 pub use experiment::{Experiment, Run};
+pub use log::Log;
 pub use method::{Method, Pair};
+pub use monitor::MonitorConfig;
 pub use optimizer::{AdamSharing, LearningRates};
 pub use responses::Recording;
 pub use schedule::{Length, Phase, Preserve, Recorded, Schedule, Stream, Supervise};

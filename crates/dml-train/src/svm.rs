@@ -5,6 +5,7 @@ use dml_data::{Dataset, View};
 use dml_metrics::{LinearSvm, SvmConfig, group_descriptors, hit_at_1};
 use dml_model::MultiTaskNet;
 
+use crate::checkpoint::{Checkpoint, Which};
 use crate::evaluate::Score;
 use crate::experiment::{CLASS, Experiment};
 use crate::targets::Targets;
@@ -17,7 +18,7 @@ impl Experiment {
     /// # Errors
     /// If the class data have several classes a sample, the checkpoint does not fit the network, or data cannot be read.
     pub fn svm_accuracy(&self, folder: &Path, config: &SvmConfig) -> Result<Score> {
-        let net = self.load(folder)?;
+        let net = self.load(&Checkpoint::find(folder, &Which::Newest)?)?;
         let train = &self.source.sets[CLASS];
         let judged =
             |judged: &[(String, String, Targets)]| judged.iter().position(|(name, ..)| name == CLASS);

@@ -73,6 +73,11 @@ pub struct SweepSettings {
     pub jobs: usize,
     /// Whether each run's network is kept.
     pub models: bool,
+    /// Whether runs write checkpoints, as their configuration says, and go on from them when they were interrupted. Runs
+    /// of seconds are sooner run again. The checkpoints of a run that is finished are removed.
+    pub checkpoints: bool,
+    /// What the runs are computed with: kept beside each as `environment.json`.
+    pub environment: serde_json::Value,
     /// Set from outside to end all runs after their current step.
     pub stop: Arc<AtomicBool>,
 }
@@ -208,7 +213,7 @@ fn groups(plan: &[Planned]) -> Vec<Vec<usize>> {
 impl Planned {
     fn run(&self, stop: &Arc<AtomicBool>) -> Run {
         let (method, seed) = (self.config.method, self.config.seed);
-        Run { method, seed, checkpoints: None, stop: stop.clone() }
+        Run { method, seed, folder: None, resume: false, stop: stop.clone() }
     }
 
     fn record(&self, hash: &str, scores: Vec<Score>, switch_costs: BTreeMap<String, f64>) -> SweepRun {

@@ -69,9 +69,9 @@ impl SweepProgress {
 
     fn running(&mut self, number: usize, planned: &Planned, event: &Event) {
         match event {
-            Event::Started { steps, .. } => {
+            Event::Started { steps, done, .. } => {
                 self.began.get_or_insert_with(Instant::now);
-                self.going.insert(number, (0, *steps as u64));
+                self.going.insert(number, (*done as u64, *steps as u64));
                 self.bar.set_message(label(planned));
             }
             Event::Step { .. } => {

@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use dml_model::Params;
 use serde_json::Value;
 
 use super::{Axis, Sweep, SweepRun};
+use crate::checkpoint::{CHECKPOINTS, MODEL};
 use crate::config::Config;
 use crate::evaluate::Score;
 use crate::event::Event;
+use crate::log::Log;
 use crate::summary::History;
 use crate::{Result, TrainError};
 
@@ -20,7 +22,7 @@ const LOCK: &str = "sweep.lock";
 const CONFIG: &str = "config.toml";
 const METRICS: &str = "metrics.jsonl";
 const SCORES: &str = "scores.json";
-const MODEL: &str = "model.safetensors";
+const ENVIRONMENT: &str = "environment.json";
 
 /// How a run ended: its scores, and what a switch costs each.
 pub(super) type Ended = (Vec<Score>, BTreeMap<String, f64>);
@@ -73,7 +75,7 @@ pub(super) fn finished(folder: &Path, hash: &str) -> Result<Option<Ended>> {
 }
 
 /// A run's evaluations, from its events.
-fn history(run: &Path) -> Result<History> {
+pub(super) fn history(run: &Path) -> Result<History> {
     let path = run.join(METRICS);
     let text = fs::read_to_string(&path).map_err(io(&path))?;
     let mut history = History::default();
@@ -89,40 +91,45 @@ fn history(run: &Path) -> Result<History> {
 /// The folder of a run that is going on.
 pub(super) struct RunFolder {
     folder: PathBuf,
-    log: BufWriter<File>,
-    failed: Option<std::io::Error>,
+    log: Log,
 }
 
 impl RunFolder {
-    /// Makes the folder anew, with the configuration in it: what an interrupted run left is replaced.
-    pub(super) fn create(folder: PathBuf, config: &Config) -> Result<Self> {
+    /// Makes the folder, with the configuration in it. What an interrupted run left is replaced, or gone on with.
+    pub(super) fn create(folder: PathBuf, config: &Config, environment: &Value) -> Result<Self> {
         fs::create_dir_all(&folder).map_err(io(&folder))?;
         write_whole(&folder.join(CONFIG), config.to_toml()?.as_bytes())?;
-        let path = folder.join(METRICS);
-        let log = BufWriter::new(File::create(&path).map_err(io(&path))?);
-        Ok(Self { folder, log, failed: None })
+        write_json(&folder.join(ENVIRONMENT), environment)?;
+        Ok(Self { log: Log::open(&folder.join(METRICS))?, folder })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.folder
     }
 
     /// Writes a line; an error is told by [`finish`](Self::finish).
     pub(super) fn log(&mut self, event: &Event) {
-        let written = serde_json::to_string(event)
-            .map_err(std::io::Error::from)
-            .and_then(|line| writeln!(self.log, "{line}"));
-        if let (Err(error), None) = (written, &self.failed) {
-            self.failed = Some(error);
-        }
+        self.log.write(event);
+    }
+
+    /// Puts what has been logged on disk.
+    pub(super) fn close(self) -> Result<()> {
+        self.log.close()
     }
 
     /// Puts everything on disk, the scores last: they say that the run is finished.
-    pub(super) fn finish(mut self, scores: &[Score], params: Option<&Params>) -> Result<()> {
-        let path = self.folder.join(METRICS);
-        let flushed = self.log.flush().and_then(|()| self.log.get_ref().sync_all());
-        self.failed.map_or(flushed, Err).map_err(io(&path))?;
+    pub(super) fn finish(self, scores: &[Score], params: Option<&Params>) -> Result<()> {
+        self.log.close()?;
         if let Some(params) = params {
             let path = self.folder.join(MODEL);
             dml_model::save_safetensors(&path, &params.tensors(), &BTreeMap::new())?;
         }
-        write_json(&self.folder.join(SCORES), &scores)
+        write_json(&self.folder.join(SCORES), &scores)?;
+        let checkpoints = self.folder.join(CHECKPOINTS);
+        match fs::remove_dir_all(&checkpoints) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(io(&checkpoints)(error)),
+            _ => Ok(()),
+        }
     }
 }
 

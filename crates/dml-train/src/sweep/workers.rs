@@ -12,7 +12,6 @@ use super::keep::RunFolder;
 use super::{Planned, SweepRun, SweepSettings, keep};
 use crate::event::Event;
 use crate::experiment::Experiment;
-use crate::summary::History;
 use crate::{Result, TrainError};
 
 /// A run to be run.
@@ -99,22 +98,25 @@ fn one(
     send: &Sender<Message>,
 ) -> Result<Option<(SweepRun, f64)>> {
     let began = Instant::now();
-    let mut folder = RunFolder::create(settings.folder.join(keep::below(&job.hash)), &planned.config)?;
-    let run = planned.run(&settings.stop);
+    let path = settings.folder.join(keep::below(&job.hash));
+    let mut folder = RunFolder::create(path, &planned.config, &settings.environment)?;
+    let mut run = planned.run(&settings.stop);
+    if settings.checkpoints {
+        (run.folder, run.resume) = (Some(folder.path().to_path_buf()), true);
+    }
     let params = job.experiment.params(run.seed)?;
-    let mut history = History::default();
     let outcome = job.experiment.run_from(&params, &run, &mut |event| {
         folder.log(event);
-        if let Event::Evaluated { name, scores, .. } = event {
-            history.push(name, scores);
-        }
         // A run ends with its results on disk, whoever listens.
         let _ = send.send(Message::Event(job.number, event.clone()));
     })?;
     if outcome.interrupted {
+        folder.close()?;
         return Ok(None);
     }
-    folder.finish(&outcome.scores, settings.models.then_some(&params))?;
-    let record = planned.record(&job.hash, outcome.scores, history.switch_costs());
+    let path = folder.path().to_path_buf();
+    // A run with checkpoints has left its network itself.
+    folder.finish(&outcome.scores, (settings.models && !settings.checkpoints).then_some(&params))?;
+    let record = planned.record(&job.hash, outcome.scores, keep::history(&path)?.switch_costs());
     Ok(Some((record, began.elapsed().as_secs_f64())))
 }
