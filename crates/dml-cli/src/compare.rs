@@ -20,6 +20,9 @@ pub(crate) struct CompareArgs {
         default_value = "class-only,caption-only,dml,dml-matched,dml-lwf,mixed"
     )]
     methods: Vec<Method>,
+    /// Show every measure, not only the main ones.
+    #[arg(long)]
+    all: bool,
     #[command(flatten)]
     grid: GridArgs,
 }
@@ -33,6 +36,6 @@ pub(crate) fn run(args: &CompareArgs, stop: &Arc<AtomicBool>) -> Result<Done> {
     };
     let carried = carry_out("compare", &grid, &args.grid, args.config.device()?, stop)?;
     let comparison = Comparison::new(&grid, &carried.sweep);
-    report(&comparison, &carried, &args.grid, None)?;
+    report(&comparison, &carried, args.all, args.grid.json, None)?;
     Ok(carried.done)
 }

@@ -32,6 +32,9 @@ pub(crate) struct SweepArgs {
     /// The score by which the best is chosen: part of its name, such as `class | mAP`.
     #[arg(long, value_name = "SCORE")]
     best: Option<String>,
+    /// Show every measure, not only the main ones.
+    #[arg(long)]
+    all: bool,
     #[command(flatten)]
     grid: GridArgs,
 }
@@ -56,9 +59,6 @@ pub(crate) struct GridArgs {
     /// Keep the scores and curves of each run but not its network.
     #[arg(long)]
     no_models: bool,
-    /// Show every measure, not only the main ones.
-    #[arg(long)]
-    all: bool,
     /// Print the results as JSON.
     #[arg(long)]
     pub(crate) json: bool,
@@ -78,7 +78,8 @@ pub(crate) fn run(args: &SweepArgs, stop: &Arc<AtomicBool>) -> Result<Done> {
     let grid = Grid { base, axes, methods, seeds: args.grid.seeds() };
     let carried = carry_out("sweep", &grid, &args.grid, args.config.device()?, stop)?;
     let comparison = Comparison::new(&grid, &carried.sweep);
-    report(&comparison, &carried, &args.grid, Some(best_key(&comparison, args.best.as_deref())?))?;
+    let best = best_key(&comparison, args.best.as_deref())?;
+    report(&comparison, &carried, args.all, args.grid.json, Some(best))?;
     Ok(carried.done)
 }
 
@@ -149,13 +150,14 @@ pub(crate) fn carry_out(
 pub(crate) fn report(
     comparison: &Comparison,
     carried: &Carried,
-    args: &GridArgs,
+    all: bool,
+    json: bool,
     best: Option<String>,
 ) -> Result<()> {
     let folder = &carried.folder;
     runs::write(&folder.join(runs::COMPARISON), &serde_json::to_vec_pretty(comparison)?)?;
     let chosen = best.and_then(|key| Some((comparison.best(&key)?, key)));
-    if args.json {
+    if json {
         let text = match &chosen {
             None => serde_json::to_string_pretty(comparison)?,
             Some(((row, mean), key)) => {
@@ -171,7 +173,7 @@ pub(crate) fn report(
         return Ok(());
     }
     say("");
-    table::comparison(comparison, args.all);
+    table::comparison(comparison, all);
     if let Some(((row, _), key)) = &chosen {
         let row = &comparison.rows[*row];
         let settings: Vec<String> =

@@ -12,7 +12,8 @@ const PARTS: u64 = 1000;
 
 /// A bar over all runs of a sweep, and a line for each that ends.
 pub(super) struct SweepProgress {
-    preparing: Progress,
+    /// The bar of what comes before runs, while there is such.
+    preparing: Option<Progress>,
     bar: ProgressBar,
     lines: bool,
     runs: usize,
@@ -35,13 +36,16 @@ impl SweepProgress {
         if let Ok(style) = ProgressStyle::with_template("{prefix} {bar:30} {msg}") {
             bar.set_style(style);
         }
-        let preparing = Progress::new("");
-        Self { preparing, bar, lines, runs, jobs, done: 0, ran: 0, began: None, going: BTreeMap::new() }
+        Self { preparing: None, bar, lines, runs, jobs, done: 0, ran: 0, began: None, going: BTreeMap::new() }
     }
 
     pub(super) fn show(&mut self, event: &SweepEvent) {
+        if let SweepEvent::Preparing(event) = event {
+            return self.preparing.get_or_insert_with(|| Progress::new("")).show(event);
+        }
+        self.preparing = None;
         match event {
-            SweepEvent::Preparing(event) => self.preparing.show(event),
+            SweepEvent::Preparing(_) => {}
             SweepEvent::Kept(_) => self.done += 1,
             SweepEvent::Running { number, planned, event } => self.running(*number, planned, event),
             SweepEvent::Finished { number, planned, scores, seconds } => {
@@ -80,6 +84,10 @@ impl SweepProgress {
                 }
                 let left = self.left().map(|left| format!("  {left} left")).unwrap_or_default();
                 self.bar.set_message(format!("{}{left}", label(planned)));
+            }
+            Event::Resumed { steps, .. } => {
+                let text = format!("{} goes on after {steps} steps", label(planned));
+                self.bar.suspend(|| complain(&text));
             }
             _ => {}
         }
