@@ -6,7 +6,11 @@ use candle_core::Device;
 use clap::{Args, Parser, Subcommand};
 use dml_train::{Config, Method};
 
+use crate::compare::CompareArgs;
+use crate::doctor::DoctorArgs;
 use crate::import::ImportArgs;
+use crate::reproduce::ReproduceArgs;
+use crate::sweep::SweepArgs;
 use crate::verify::VerifyArgs;
 use crate::weights::WeightsArgs;
 
@@ -31,12 +35,18 @@ pub(crate) enum Command {
     VerifyResume(VerifyArgs),
     /// Train with several methods and seeds and put their scores in one table.
     Compare(CompareArgs),
+    /// Train with every combination of some settings and mark the best. What is finished is never trained again.
+    Sweep(SweepArgs),
+    /// Train the rows of one of the paper's tables or figures and set them beside its numbers.
+    Reproduce(ReproduceArgs),
     /// Show the network, its parameters and the schedule as it will run.
     Info(InfoArgs),
     /// Turn published weights, in the format they were published in, into safetensors.
     Import(ImportArgs),
     /// List or download published weights.
     Weights(WeightsArgs),
+    /// Check that this machine can train: device, gradients, memory, disk, weights, ffmpeg.
+    Doctor(DoctorArgs),
 }
 
 /// What every command that trains, or describes a training, understands.
@@ -131,28 +141,6 @@ pub(crate) struct EvalArgs {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct CompareArgs {
-    #[command(flatten)]
-    pub(crate) config: ConfigArgs,
-    /// Methods, separated by commas; `dml info` lists them.
-    #[arg(
-        long,
-        value_delimiter = ',',
-        default_value = "class-only,caption-only,dml,dml-matched,dml-lwf,mixed"
-    )]
-    pub(crate) methods: Vec<Method>,
-    /// Number of seeds: 0, 1, … for each method.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
-    pub(crate) seeds: u64,
-    /// Show every measure, not only the main ones.
-    #[arg(long)]
-    pub(crate) all: bool,
-    /// Print the comparison as JSON.
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
 pub(crate) struct InfoArgs {
     #[command(flatten)]
     pub(crate) config: ConfigArgs,
@@ -167,12 +155,16 @@ pub(crate) struct InfoArgs {
 impl ConfigArgs {
     /// The resolved configuration: defaults of the kind of data, then the file, then the options.
     pub(crate) fn resolve(&self, method: Option<Method>, seed: Option<u64>) -> Result<Config> {
-        let defaults = match (&self.images, &self.videos, &self.captions) {
+        self.over(&self.defaults(), method, seed)
+    }
+
+    /// The defaults of the kind of data that the options name.
+    pub(crate) fn defaults(&self) -> Config {
+        match (&self.images, &self.videos, &self.captions) {
             (Some(images), _, Some(captions)) => Config::photographs(images, captions),
             (_, Some(videos), Some(captions)) => Config::videos(videos, captions),
             _ => Config::sample(),
-        };
-        self.over(&defaults, method, seed)
+        }
     }
 
     /// A configuration, overlaid by the file and the options.

@@ -4,15 +4,17 @@
 
 mod args;
 mod compare;
+mod doctor;
 mod environment;
 mod eval;
 mod import;
 mod info;
-mod log;
 mod memory;
 mod progress;
+mod reproduce;
 mod runs;
 mod signals;
+mod sweep;
 mod table;
 mod tensorboard;
 mod train;
@@ -30,6 +32,8 @@ use clap::Parser;
 pub(crate) enum Done {
     Whole,
     Interrupted,
+    /// What was to be found out has been, and it is bad.
+    Unfit,
 }
 
 fn main() -> ExitCode {
@@ -38,6 +42,7 @@ fn main() -> ExitCode {
     match run(cli) {
         Ok(Done::Whole) => ExitCode::SUCCESS,
         Ok(Done::Interrupted) => ExitCode::from(signals::exit_code()),
+        Ok(Done::Unfit) => ExitCode::FAILURE,
         Err(error) if matches!(error.downcast_ref(), Some(dml_train::TrainError::Interrupted(_))) => {
             progress::complain(&format!("{error}; what was finished is in the cache"));
             ExitCode::from(signals::exit_code())
@@ -65,8 +70,11 @@ fn run(cli: Cli) -> Result<Done> {
         Command::Eval(args) => eval::run(&args, &stop),
         Command::VerifyResume(args) => verify::run(&args, &stop),
         Command::Compare(args) => compare::run(&args, &stop),
+        Command::Sweep(args) => sweep::run(&args, &stop),
+        Command::Reproduce(args) => reproduce::run(&args, &stop),
         Command::Info(args) => info::run(&args, &stop),
         Command::Import(args) => import::run(&args),
         Command::Weights(args) => weights::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
     }
 }

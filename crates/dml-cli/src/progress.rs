@@ -133,18 +133,19 @@ pub(crate) fn is_main(score: &Score) -> bool {
     is_main_key(&score.key())
 }
 
+/// Parts of the names of the main measures, the most important first.
+pub(crate) const MAIN: [&str; 6] = [
+    "hit@1",
+    "accuracy",
+    "mAP | all points",
+    "precision@1",
+    "item→text R@1 | pools",
+    "item→text R@10 | whole",
+];
+
 /// The same, by the score's key.
 pub(crate) fn is_main_key(key: &str) -> bool {
-    [
-        "hit@1",
-        "accuracy",
-        "mAP | all points",
-        "precision@1",
-        "item→text R@1 | pools",
-        "item→text R@10 | whole",
-    ]
-    .iter()
-    .any(|main| key.contains(main))
+    MAIN.iter().any(|main| key.contains(main))
 }
 
 fn short(score: &Score) -> String {

@@ -35,20 +35,24 @@ pub(crate) fn create(out: Option<&Path>, config: &Config) -> Result<PathBuf> {
     }
 }
 
-/// Makes the first free folder `runs/<data>-<name>`, with the resolved configuration in it.
-pub(crate) fn create_named(name: &str, config: &Config) -> Result<PathBuf> {
-    let data = match config.data {
+/// What the folders of a kind of data are called after.
+pub(crate) fn kind(config: &Config) -> &'static str {
+    match config.data {
         DataConfig::Sample(_) => "sample",
         DataConfig::Photographs(_) => "photographs",
         DataConfig::Videos(_) => "videos",
-    };
-    let name = format!("{data}-{name}");
+    }
+}
+
+/// Makes the first free folder `runs/<data>-<name>`, with the resolved configuration in it.
+fn create_named(name: &str, config: &Config) -> Result<PathBuf> {
+    let name = format!("{}-{name}", kind(config));
     let names = std::iter::once(name.clone()).chain((2..).map(|n| format!("{name}-{n}")));
     let free = names.map(|name| Path::new("runs").join(name)).find(|folder| !folder.exists());
     fill(&free.unwrap_or_default(), config)
 }
 
-fn fill(folder: &Path, config: &Config) -> Result<PathBuf> {
+pub(crate) fn fill(folder: &Path, config: &Config) -> Result<PathBuf> {
     fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
     write(&folder.join(CONFIG), config.to_toml()?.as_bytes())?;
     Ok(folder.to_path_buf())

@@ -4,11 +4,10 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::{Result, bail};
 use candle_core::Device;
-use dml_train::{CheckpointConfig, Config, Event, Experiment, MonitorConfig, Run, Score};
+use dml_train::{CheckpointConfig, Config, Event, Experiment, Log, MonitorConfig, Run, Score};
 
 use crate::args::TrainArgs;
 use crate::environment::Environment;
-use crate::log::Log;
 use crate::progress::{Progress, complain, headline, phase_line, say};
 use crate::tensorboard::TensorBoard;
 use crate::tui::Screen;

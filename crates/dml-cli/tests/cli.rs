@@ -8,7 +8,8 @@ use place::{Place, newest};
 #[test]
 fn help_texts() {
     let place = Place::new();
-    for command in ["", "train", "eval", "verify-resume", "compare", "info"] {
+    let commands = ["", "train", "eval", "verify-resume", "compare", "sweep", "reproduce", "info", "doctor"];
+    for command in commands {
         let args: Vec<&str> = [command, "--help"].into_iter().filter(|arg| !arg.is_empty()).collect();
         let (code, stdout, _) = place.dml(&args);
         assert_eq!(code, 0);

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::layers::{Layer, Start, positive};
 use crate::params::constants;
-use crate::{Mode, ModelError, Params, Result, Root, RootConfig};
+use crate::{Mode, ModelError, Params, Result, Root, RootConfig, Tap};
 
 /// What a task asks of the shared features: one fully connected layer, started as PyTorch's default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,6 +105,17 @@ impl MultiTaskNet {
     /// As [`Root::forward`].
     pub fn features(&self, x: &Tensor, mode: &Mode) -> Result<Tensor> {
         self.root.forward(x, mode)
+    }
+
+    /// The features at fc6, without dropout: see [`Tap::Fc6`].
+    ///
+    /// # Shapes
+    /// (n, [`input_shape`](MultiTaskNet::input_shape)…) → (n, [`feature_dim`](MultiTaskNet::feature_dim))
+    ///
+    /// # Errors
+    /// As [`Root::forward`].
+    pub fn fc6(&self, x: &Tensor) -> Result<Tensor> {
+        self.root.forward_to(x, Tap::Fc6, &Mode::Eval)
     }
 
     /// A task's answer to features: raw logits, or a raw vector (not normalised) for an embedding.

@@ -20,9 +20,9 @@ pub(crate) use store::Store;
 use crate::Result;
 
 /// The parameters of a finished run, in its folder; and those of a checkpoint, in the checkpoint's.
-const MODEL: &str = "model.safetensors";
+pub(crate) const MODEL: &str = "model.safetensors";
 /// The checkpoints, in the folder of a run.
-const CHECKPOINTS: &str = "checkpoints";
+pub(crate) const CHECKPOINTS: &str = "checkpoints";
 
 /// When checkpoints are written, and which stay. One is written after every evaluation and when a run is stopped in
 /// any case. None of this changes what a run computes.

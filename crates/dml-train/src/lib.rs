@@ -8,6 +8,7 @@ mod error;
 mod evaluate;
 mod event;
 mod experiment;
+mod log;
 mod method;
 mod monitor;
 mod optimizer;
@@ -17,13 +18,15 @@ mod responses;
 mod sampler;
 mod schedule;
 mod summary;
+mod svm;
+mod sweep;
 mod targets;
 mod task;
 mod trainer;
 mod videos;
 
 pub use checkpoint::{Checkpoint, CheckpointConfig, Which};
-pub use compare::{Cell, Comparison, compare, mean_and_sd};
+pub use compare::{Cell, Comparison, Row, mean_and_sd};
 pub use config::{
     Config, DataConfig, OptimizerConfig, PhotographsConfig, PretrainConfig, TrainingConfig, VideosConfig,
 };
@@ -31,11 +34,13 @@ pub use error::{Result, TrainError};
 pub use evaluate::{EvalSet, Score, evaluate};
 pub use event::{Change, Event};
 pub use experiment::{Experiment, Run};
+pub use log::Log;
 pub use method::{Method, Pair};
 pub use monitor::MonitorConfig;
 pub use optimizer::{AdamSharing, LearningRates};
 pub use responses::Recording;
 pub use schedule::{Length, Phase, Preserve, Recorded, Schedule, Stream, Supervise};
+pub use sweep::{Axis, Grid, Planned, Sweep, SweepEvent, SweepRun, SweepSettings, sweep};
 pub use targets::Targets;
 pub use task::{Loss, Preservation, Task};
 pub use trainer::{Outcome, Problem, Settings, TrainSet, Trainer};

@@ -49,7 +49,7 @@ impl Place {
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(assert_cmd::cargo::cargo_bin!("dml"));
         command.current_dir(self.path()).env("XDG_CACHE_HOME", self.path().join("cache"));
-        command.env_remove("DML_WEIGHTS").args(args);
+        command.env("HF_HOME", self.path().join("hub")).env_remove("DML_WEIGHTS").args(args);
         command
     }
 

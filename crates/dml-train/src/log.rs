@@ -1,15 +1,16 @@
-//! `metrics.jsonl`: what happened in a run, an event a line.
-
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
-use dml_train::Event;
 use serde_json::Value;
 
-/// Writes events. A run that goes on from a checkpoint goes on in the file from there.
-pub(crate) struct Log {
+use crate::event::Event;
+use crate::{Result, TrainError};
+
+/// `metrics.jsonl`: what happened in a run, an event a line. A run that goes on from a checkpoint goes on in the file from
+/// there.
+#[derive(Debug)]
+pub struct Log {
     path: PathBuf,
     file: BufWriter<File>,
     begun: bool,
@@ -17,24 +18,32 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    pub(crate) fn open(path: &Path) -> Result<Self> {
+    /// Opens the file, or makes it; nothing is lost before the first event.
+    ///
+    /// # Errors
+    /// If it cannot be opened.
+    pub fn open(path: &Path) -> Result<Self> {
         let mut options = OpenOptions::new();
         let file = options.create(true).truncate(false).read(true).write(true).open(path);
-        let file = BufWriter::new(file.with_context(|| format!("opening {}", path.display()))?);
-        Ok(Self { path: path.into(), file, begun: false, failed: None })
+        let file = file.map_err(|source| TrainError::Io { path: path.into(), source })?;
+        Ok(Self { path: path.into(), file: BufWriter::new(file), begun: false, failed: None })
     }
 
     /// Adds an event. The first failure is told at [`Log::close`]: a log is no reason to stop a run.
-    pub(crate) fn write(&mut self, event: &Event) {
+    pub fn write(&mut self, event: &Event) {
         if let Err(error) = self.try_write(event) {
             self.failed.get_or_insert(error);
         }
     }
 
-    pub(crate) fn close(mut self) -> Result<()> {
-        let flushed = self.file.flush();
+    /// Puts what was written on the disk.
+    ///
+    /// # Errors
+    /// If that, or an event before, could not be written.
+    pub fn close(mut self) -> Result<()> {
+        let flushed = self.file.flush().and_then(|()| self.file.get_ref().sync_data());
         match self.failed.take().or(flushed.err()) {
-            Some(error) => Err(error).with_context(|| format!("writing {}", self.path.display())),
+            Some(source) => Err(TrainError::Io { path: self.path, source }),
             None => Ok(()),
         }
     }
