@@ -143,6 +143,33 @@ pub fn relu6(x: &Tensor) -> Result<Tensor> {
     Ok(x.ge(6.0)?.where_cond(&(x.ones_like()? * 6.0)?, &x)?)
 }
 
+/// See [`crate::order_violation`].
+///
+/// # Shapes
+/// `a` (n, d), `b` (m, d) → (n, m).
+///
+/// # Errors
+/// If candle refuses the shapes.
+pub fn order_violation(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    Ok(relu(&a.unsqueeze(1)?.broadcast_sub(&b.unsqueeze(0)?)?)?.sqr()?.sum(2)?)
+}
+
+/// See [`crate::gru_cell`].
+///
+/// # Shapes
+/// `x` (n, 3 d), `y` (n, 3 d), `h` (n, d) → (n, d).
+///
+/// # Errors
+/// If candle refuses the shapes.
+pub fn gru_cell(x: &Tensor, y: &Tensor, h: &Tensor) -> Result<Tensor> {
+    let dim = h.dim(1)?;
+    let gates = (x.narrow(1, 0, 2 * dim)? + y.narrow(1, 0, 2 * dim)?)?;
+    let gates = (gates.neg()?.exp()? + 1.0)?.recip()?;
+    let (r, u) = (gates.narrow(1, 0, dim)?, gates.narrow(1, dim, dim)?);
+    let c = (x.narrow(1, 2 * dim, dim)? + (r * y.narrow(1, 2 * dim, dim)?)?)?.tanh()?;
+    Ok((&c + (u * (h - &c)?)?)?)
+}
+
 /// The activation of a layer.
 ///
 /// # Shapes

@@ -1,10 +1,11 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use candle_core::Device;
 use hf_hub::{HFClient, HFClientSync, HFResult};
 
 use crate::layout::FILES;
-use crate::{Result, TeacherError};
+use crate::{OrderEmbedding, Result, SentenceEncoder, SentenceTransformer, TeacherError};
 
 /// The hub's name for the default encoder: 6 layers, 384 dimensions, Apache-2.0.
 pub const ALL_MINILM_L6_V2: &str = "sentence-transformers/all-MiniLM-L6-v2";
@@ -27,6 +28,53 @@ pub fn find_sentence_transformer(explicit: Option<&Path>) -> Result<PathBuf> {
     match local.into_iter().find(|dir| dir.join("config.json").is_file()) {
         Some(dir) => Ok(dir),
         None => fetch(ALL_MINILM_L6_V2, None),
+    }
+}
+
+/// The sentence encoder that a path holds: an order-embedding (its `.npz` or `.safetensors` file, or a folder that has one),
+/// or the folder of a sentence-transformers model. Without a path, what [`find_sentence_transformer`] finds.
+///
+/// # Errors
+/// If the path holds neither, with what was found there; and those of [`OrderEmbedding::from_file`],
+/// [`SentenceTransformer::from_dir`] and [`find_sentence_transformer`].
+pub fn load_encoder(path: Option<&Path>, device: &Device) -> Result<Box<dyn SentenceEncoder>> {
+    if let Some(path) = path
+        && let Some(weights) = order_embedding(path)?
+    {
+        return Ok(Box::new(OrderEmbedding::from_file(&weights, device)?));
+    }
+    Ok(Box::new(SentenceTransformer::from_dir(&find_sentence_transformer(path)?, device)?))
+}
+
+/// The weights of the order-embedding that is there, if it is one: a file, or the only one in a folder that has no
+/// `config.json` or `modules.json`, as every sentence-transformers model has.
+fn order_embedding(path: &Path) -> Result<Option<PathBuf>> {
+    if path.is_file() {
+        return Ok(Some(path.to_owned()));
+    }
+    if path.join("modules.json").exists() || path.join("config.json").exists() {
+        return Ok(None);
+    }
+    let entries = std::fs::read_dir(path).map_err(|source| TeacherError::Io { path: path.into(), source })?;
+    let mut found: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    found.retain(|file| {
+        let beside = |extension: &str| file.with_extension(extension).is_file();
+        match file.extension().and_then(|extension| extension.to_str()) {
+            Some("npz") => beside("pkl"),
+            Some("safetensors") => beside("json"),
+            _ => false,
+        }
+    });
+    match &found[..] {
+        [weights] => Ok(Some(weights.clone())),
+        _ => Err(TeacherError::Model {
+            path: path.into(),
+            problem: format!(
+                "is neither the folder of a sentence-transformers model (modules.json, config.json, …) nor that of one \
+                 order-embedding (.safetensors and .json, or .npz and .pkl, of one name; there are {})",
+                found.len()
+            ),
+        }),
     }
 }
 

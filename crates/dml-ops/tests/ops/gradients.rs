@@ -2,7 +2,7 @@ use candle_core::Tensor;
 use dml_ops::channels_last::{self, depthwise_conv2d, mean_positions};
 use dml_ops::{
     Activation, Conv2d, Conv3d, Lrn, LrnAlpha, Padding2d, Pool, Result, RowKeys, conv2d, conv3d, dropout,
-    linear, linear_relu, lrn, max_pool2d, max_pool3d, relu, relu6,
+    gru_cell, linear, linear_relu, lrn, max_pool2d, max_pool3d, order_violation, relu, relu6,
 };
 
 use crate::{assert_close, distinct, gradients, normal, values};
@@ -104,6 +104,20 @@ fn of_linear() {
     check("linear", &inputs, |i| linear(&i[0], &i[1], Some(&i[2])));
     check("linear without bias", &inputs[..2], |i| linear(&i[0], &i[1], None));
     check("linear_relu", &inputs, |i| linear_relu(&i[0], &i[1], Some(&i[2])));
+}
+
+#[test]
+fn of_order_violation() {
+    for (rows, others, dim) in [(3, 4, 7), (1, 1, 1), (2, 3, 70)] {
+        let inputs = [distinct((rows, dim), 0), distinct((others, dim), 1)];
+        check("order_violation", &inputs, |i| order_violation(&i[0], &i[1]));
+    }
+}
+
+#[test]
+fn of_gru_cell() {
+    let inputs = [normal((3, 15), 0), normal((3, 15), 1), normal((3, 5), 2)];
+    check("gru_cell", &inputs, |i| gru_cell(&i[0], &i[1], &i[2]));
 }
 
 #[test]
