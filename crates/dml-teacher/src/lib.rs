@@ -19,6 +19,6 @@ pub use error::{Result, TeacherError};
 pub use lexical::Lexical;
 pub use order::OrderEmbedding;
 pub use order::train::{CaptionSet, OrderEvent, OrderOutcome, OrderSettings, OrderTrainer};
-pub use retrieval::{caption_retrieval, paraphrase_retrieval};
+pub use retrieval::{CaptionScore, caption_retrieval, paraphrase_retrieval};
 pub use transformer::SentenceTransformer;
 pub use weights::{ALL_MINILM_L6_V2, find_sentence_transformer, load_encoder};

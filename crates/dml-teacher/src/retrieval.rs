@@ -6,9 +6,32 @@ use dml_rand::{Purpose, Stream};
 
 use crate::{Result, SentenceEncoder, TeacherError};
 
+/// How well captions find what they belong to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CaptionScore {
+    /// Recalls and ranks.
+    pub retrieval: Retrieval,
+    /// Among how many each was sought.
+    pub pool: usize,
+}
+
+impl CaptionScore {
+    /// The recall at `k` of whoever guesses, in percent.
+    pub fn chance(&self, k: usize) -> f64 {
+        100.0 * k.min(self.pool) as f64 / self.pool as f64
+    }
+
+    /// The sum of the recalls at 1, 5 and 10, by which models are selected.
+    pub fn sum(&self) -> f64 {
+        let Retrieval { r1, r5, r10, .. } = self.retrieval;
+        r1 + r5 + r10
+    }
+}
+
 /// Whether two captions of one item find each other: of each item two captions of different words are drawn, and the
 /// second is sought for the first among the second captions of all items, by cosine. The mean over `draws` draws. An item
-/// with fewer than two such captions is left out. At chance, recall at k is k over the number of items.
+/// with fewer than two such captions is left out. Ties are pessimistic: another item's caption that is equally near, such as
+/// one of the same words, ranks before.
 ///
 /// # Errors
 /// If fewer than two items are left, and those of the encoder.
@@ -17,7 +40,7 @@ pub fn paraphrase_retrieval(
     captions: &[Vec<String>],
     draws: usize,
     seed: u64,
-) -> Result<Retrieval> {
+) -> Result<CaptionScore> {
     let distinct = captions.iter().map(|captions| {
         let mut captions: Vec<&str> = captions.iter().map(String::as_str).collect();
         captions.sort_unstable();
@@ -43,7 +66,7 @@ pub fn paraphrase_retrieval(
         let owner: Vec<usize> = (0..items.len()).collect();
         all.push(ranks(&encoder.encode(&queries)?, &encoder.encode(&targets)?, &owner)?);
     }
-    Ok(Retrieval::mean(&all))
+    Ok(CaptionScore { retrieval: Retrieval::mean(&all), pool: items.len() })
 }
 
 /// Whether captions find their items: each caption seeks its item among all, by cosine.
@@ -57,11 +80,12 @@ pub fn caption_retrieval(
     encoder: &dyn SentenceEncoder,
     captions: &[Vec<String>],
     items: &Tensor,
-) -> Result<Retrieval> {
+) -> Result<CaptionScore> {
     let sentences: Vec<&str> = captions.iter().flatten().map(String::as_str).collect();
     let owner: Vec<usize> =
         captions.iter().enumerate().flat_map(|(item, captions)| captions.iter().map(move |_| item)).collect();
-    ranks(&encoder.encode(&sentences)?, items, &owner)
+    let retrieval = ranks(&encoder.encode(&sentences)?, items, &owner)?;
+    Ok(CaptionScore { retrieval, pool: captions.len() })
 }
 
 /// Each query seeks the item that owns it.

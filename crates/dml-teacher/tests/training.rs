@@ -76,7 +76,7 @@ fn it_learns_from_images_and_from_paraphrases() {
         let scores: Vec<f64> = events
             .iter()
             .filter_map(|event| match event {
-                OrderEvent::Judged { scores, .. } => Some(scores[0].1.r1),
+                OrderEvent::Judged { scores, .. } => Some(scores[0].1.retrieval.r1),
                 _ => None,
             })
             .collect();
@@ -94,7 +94,7 @@ fn it_learns_from_images_and_from_paraphrases() {
         assert_eq!(load_encoder(Some(&file), &Device::Cpu).unwrap().fingerprint(), encoder.fingerprint());
         if !images {
             let again = paraphrase_retrieval(&encoder, &held_out.captions, 1, settings.seed).unwrap();
-            assert!(scores.iter().any(|r1| *r1 == again.r1), "{case}: {again:?}");
+            assert!(scores.iter().any(|r1| *r1 == again.retrieval.r1), "{case}: {again:?}");
         }
     };
     check(true, Similarity::Order, Hinges::Sum);

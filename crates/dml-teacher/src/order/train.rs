@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::{D, DType, Device, Tensor};
 use dml_losses::{Hinges, Similarity, ranking};
-use dml_metrics::Retrieval;
 use dml_ops::{Adam, AdamConfig};
 use serde_json::{Value, json};
 
@@ -13,7 +12,7 @@ use super::pairs::{Pair, batches};
 use super::parameters::{Parameters, Sizes};
 use super::vocabulary::Vocabulary;
 use super::{OrderEmbedding, files};
-use crate::retrieval::{caption_retrieval, paraphrase_retrieval};
+use crate::retrieval::{CaptionScore, caption_retrieval, paraphrase_retrieval};
 use crate::{Result, TeacherError};
 
 /// The name of a trained model and of its files.
@@ -131,7 +130,7 @@ pub enum OrderEvent {
         /// The epochs done.
         epoch: usize,
         /// For each set its name and how well captions find what they belong to.
-        scores: Vec<(String, Retrieval)>,
+        scores: Vec<(String, CaptionScore)>,
         /// Whether no epoch was better yet; this one is saved.
         best: bool,
     },
@@ -228,7 +227,7 @@ impl OrderTrainer {
         for epoch in 1..=epochs {
             let whole = self.epoch(epoch, stop, sink)?;
             let scores = self.judge(held_out)?;
-            let sum: f64 = scores.iter().map(|(_, score)| score.r1 + score.r5 + score.r10).sum();
+            let sum: f64 = scores.iter().map(|(_, score)| score.sum()).sum();
             let improved = held_out.is_empty() || sum > best.0;
             if improved {
                 best = (sum, epoch);
@@ -319,7 +318,7 @@ impl OrderTrainer {
         }
     }
 
-    fn judge(&self, held_out: &[CaptionSet]) -> Result<Vec<(String, Retrieval)>> {
+    fn judge(&self, held_out: &[CaptionSet]) -> Result<Vec<(String, CaptionScore)>> {
         if held_out.is_empty() {
             return Ok(Vec::new());
         }
@@ -337,17 +336,19 @@ impl OrderTrainer {
         held_out.iter().map(score).collect()
     }
 
-    fn save(&self, out: &Path, epoch: usize, scores: &[(String, Retrieval)]) -> Result<()> {
+    fn save(&self, out: &Path, epoch: usize, scores: &[(String, CaptionScore)]) -> Result<()> {
         let weights = out.join(format!("{NAME}.safetensors"));
         files::write(&weights, &self.parameters.published()?, &self.object(epoch, scores))
     }
 
     /// What the vocabulary's file says: the words, and how they were trained.
-    fn object(&self, epoch: usize, scores: &[(String, Retrieval)]) -> Value {
+    fn object(&self, epoch: usize, scores: &[(String, CaptionScore)]) -> Value {
         let settings = &self.settings;
         let scores: Value = scores
             .iter()
-            .map(|(name, score)| (name.clone(), json!([score.r1, score.r5, score.r10])))
+            .map(|(name, CaptionScore { retrieval, .. })| {
+                (name.clone(), json!([retrieval.r1, retrieval.r5, retrieval.r10]))
+            })
             .collect::<serde_json::Map<_, _>>()
             .into();
         let similarity = match settings.similarity {
