@@ -134,6 +134,10 @@ impl Dataset for Features {
         self.dataset.group(index)
     }
 
+    fn missing(&self) -> &[String] {
+        self.dataset.missing()
+    }
+
     fn fingerprint(&self) -> String {
         format!("{}; as {}", self.dataset.fingerprint(), hex(&Sha256::digest(&self.key)))
     }

@@ -73,6 +73,11 @@ pub trait Dataset: Send + Sync {
         index
     }
 
+    /// Listed videos or photographs that a prepared set has not. They are no samples.
+    fn missing(&self) -> &[String] {
+        &[]
+    }
+
     /// A text that changes whenever inputs or labels change, for cache keys and for telling runs apart.
     fn fingerprint(&self) -> String;
 }

@@ -40,11 +40,6 @@ impl Flickr8k {
         })?;
         Ok(Self { name: format!("Flickr8k {split}"), photographs, labels: Labels::Captions { of } })
     }
-
-    /// Listed photographs that the shards have not. They are no samples.
-    pub fn missing(&self) -> &[String] {
-        &self.photographs.missing
-    }
 }
 
 impl Dataset for Flickr8k {
@@ -70,6 +65,10 @@ impl Dataset for Flickr8k {
 
     fn labels(&self) -> &Labels {
         &self.labels
+    }
+
+    fn missing(&self) -> &[String] {
+        &self.photographs.missing
     }
 
     fn fingerprint(&self) -> String {

@@ -29,5 +29,5 @@ pub use error::{DataError, Result};
 pub use flickr8k::Flickr8k;
 pub use image::{BgrPipeline, ImagePipeline, PhotoPipeline, decode_image, shrink_image};
 pub use loader::{Batch, Prefetch, Prefetched, batches, order};
-pub use videos::{Hmdb51, Ucf101, YouTube2Text};
+pub use videos::{Hmdb51, Ucf101, YouTube2Text, open_actions};
 pub use voc::Voc;

@@ -43,11 +43,6 @@ impl Voc {
             labels: Labels::MultiLabel { names: VOC_CLASSES.map(String::from).to_vec(), flags },
         })
     }
-
-    /// Listed photographs that the shards have not. They are no samples.
-    pub fn missing(&self) -> &[String] {
-        &self.photographs.missing
-    }
 }
 
 impl Dataset for Voc {
@@ -73,6 +68,10 @@ impl Dataset for Voc {
 
     fn labels(&self) -> &Labels {
         &self.labels
+    }
+
+    fn missing(&self) -> &[String] {
+        &self.photographs.missing
     }
 
     fn fingerprint(&self) -> String {

@@ -20,7 +20,7 @@ use crate::schedule::{Length, Phase, Schedule, Stream, Supervise};
 use crate::targets::Targets;
 use crate::task::{Loss, Preservation, Task};
 use crate::trainer::{Outcome, Problem, Settings, TrainSet, Trainer};
-use crate::{Result, TrainError, photographs};
+use crate::{Result, TrainError, photographs, videos};
 
 /// Name of the class task and of its dataset.
 pub(crate) const CLASS: &str = "class";
@@ -94,6 +94,7 @@ impl Experiment {
         let source = match &config.data {
             DataConfig::Sample(sample) => sample_source(place, sample, sink)?,
             DataConfig::Photographs(paths) => photographs::source(place, paths, sink)?,
+            DataConfig::Videos(paths) => videos::source(place, paths, sink)?,
         };
         let head = |name: &str| source.sets[name].targets.head();
         let heads = [CLASS, CAPTION].map(|name| (name.to_string(), head(name)));

@@ -10,6 +10,7 @@ mod event;
 mod experiment;
 mod method;
 mod optimizer;
+mod pair;
 mod photographs;
 mod responses;
 mod sampler;
@@ -18,10 +19,13 @@ mod summary;
 mod targets;
 mod task;
 mod trainer;
+mod videos;
 
 pub use checkpoint::Checkpoint;
 pub use compare::{Cell, Comparison, compare, mean_and_sd};
-pub use config::{Config, DataConfig, OptimizerConfig, PhotographsConfig, PretrainConfig, TrainingConfig};
+pub use config::{
+    Config, DataConfig, OptimizerConfig, PhotographsConfig, PretrainConfig, TrainingConfig, VideosConfig,
+};
 pub use error::{Result, TrainError};
 pub use evaluate::{EvalSet, Score, evaluate};
 pub use event::Event;
