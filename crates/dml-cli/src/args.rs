@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use dml_train::{Config, Method};
 
 use crate::import::ImportArgs;
+use crate::teacher::TeacherArgs;
 use crate::weights::WeightsArgs;
 
 /// Train one network on several tasks from datasets that are each labelled for one task only.
@@ -34,6 +35,8 @@ pub(crate) enum Command {
     Import(ImportArgs),
     /// List or download published weights.
     Weights(WeightsArgs),
+    /// Train a sentence encoder of your own on captions, or measure one.
+    Teacher(TeacherArgs),
 }
 
 /// What every command that trains, or describes a training, understands.
@@ -65,8 +68,8 @@ pub(crate) struct ConfigArgs {
     /// hub), or the safetensors of `dml import c3d` or `vgg-s`.
     #[arg(long, value_name = "FILE", requires = "labelled")]
     root_weights: Option<PathBuf>,
-    /// Sentence encoder: folder of a sentence-transformers model (without it, $DML_WEIGHTS, the cache and the hub), file of
-    /// an order-embedding, or `lexical`.
+    /// Sentence encoder: folder of a sentence-transformers model (without it, $DML_WEIGHTS, the cache and the hub), file or
+    /// folder of an order-embedding (imported, or of `dml teacher train`), or `lexical`.
     #[arg(long, value_name = "PATH", requires = "labelled")]
     teacher: Option<PathBuf>,
     /// Epochs on each dataset.

@@ -11,6 +11,7 @@ mod memory;
 mod progress;
 mod runs;
 mod table;
+mod teacher;
 mod train;
 mod weights;
 
@@ -66,6 +67,7 @@ fn run(cli: Cli) -> Result<Done> {
         Command::Info(args) => info::run(&args, &stop),
         Command::Import(args) => import::run(&args),
         Command::Weights(args) => weights::run(&args),
+        Command::Teacher(args) => teacher::run(&args, &stop),
     }
 }
 

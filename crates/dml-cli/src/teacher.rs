@@ -10,8 +10,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use dml_data::{Dataset, Flickr8k, ImagePipeline, Labels, splits};
 use dml_losses::{Hinges, Similarity};
 use dml_teacher::{
-    CaptionScore, CaptionSet, OrderSettings, OrderTrainer, SentenceEncoder, load_encoder,
-    paraphrase_retrieval,
+    CaptionScore, CaptionSet, OrderSettings, OrderTrainer, load_encoder, paraphrase_retrieval,
 };
 
 use crate::Done;
@@ -172,15 +171,19 @@ fn train(args: &TrainTeacherArgs, stop: &Arc<AtomicBool>) -> Result<Done> {
         sets.extend(args.sets.youtube2text(part)?);
     }
     let mut progress = TeacherProgress::default();
-    let outcome = OrderTrainer::new(&seen, settings, &device)?
-        .train(&held_out, &args.out, stop, &mut |event| progress.show(event))?;
+    let outcome =
+        OrderTrainer::new(&seen, settings, &device)?
+            .train(&held_out, &args.out, stop, &mut |event| progress.show(event))?;
     progress.finish();
     let place = args.out.display();
     if outcome.interrupted {
         complain(&format!("interrupted; {place} has epoch {}", outcome.saved));
         return Ok(Done::Interrupted);
     }
-    say(&format!("teacher: {place}, of epoch {}; use it with `dml train … --teacher {place}`", outcome.saved));
+    say(&format!(
+        "teacher: {place}, of epoch {}; use it with `dml train … --teacher {place}`",
+        outcome.saved
+    ));
     Ok(Done::Whole)
 }
 
@@ -250,12 +253,14 @@ fn photographs(
 ) -> Result<CaptionSet> {
     let set: Arc<dyn Dataset> = Arc::new(Flickr8k::open(dir, part.of_flickr8k(), ImagePipeline::default())?);
     let mut progress = Progress::new("");
-    let rows = dml_train::photograph_features(&set, args.root_weights.as_deref(), device, stop, &mut |event| {
-        progress.show(event);
-    })?;
+    let rows =
+        dml_train::photograph_features(&set, args.root_weights.as_deref(), device, stop, &mut |event| {
+            progress.show(event);
+        })?;
     let Labels::Captions { of } = set.labels() else {
         bail!("{} has no captions", set.name());
     };
-    let features = Tensor::from_vec(rows.values, (set.len(), rows.dim), device).context("keeping features")?;
+    let features =
+        Tensor::from_vec(rows.values, (set.len(), rows.dim), device).context("keeping features")?;
     Ok(CaptionSet { name: set.name().into(), captions: of.clone(), features: Some(features) })
 }

@@ -25,7 +25,7 @@ pub use backward::backward;
 pub use conv::{Conv2d, Conv3d, Padding2d, conv2d, conv3d};
 pub use dropout::{RowKeys, dropout};
 pub use error::{OpError, Result};
-pub use gru::gru_cell;
+pub use gru::gru;
 pub use linear::{linear, linear_relu};
 pub use lrn::{Lrn, LrnAlpha, lrn};
 pub use pool::{Pool, max_pool2d, max_pool3d};

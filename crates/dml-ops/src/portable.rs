@@ -154,20 +154,35 @@ pub fn order_violation(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     Ok(relu(&a.unsqueeze(1)?.broadcast_sub(&b.unsqueeze(0)?)?)?.sqr()?.sum(2)?)
 }
 
-/// See [`crate::gru_cell`].
+/// See [`crate::gru`].
 ///
 /// # Shapes
-/// `x` (n, 3 d), `y` (n, 3 d), `h` (n, d) → (n, d).
+/// `x` (sum of counts, 3 d), `w` (3 d, d) → (counts\[0\], d).
 ///
 /// # Errors
 /// If candle refuses the shapes.
-pub fn gru_cell(x: &Tensor, y: &Tensor, h: &Tensor) -> Result<Tensor> {
-    let dim = h.dim(1)?;
-    let gates = (x.narrow(1, 0, 2 * dim)? + y.narrow(1, 0, 2 * dim)?)?;
-    let gates = (gates.neg()?.exp()? + 1.0)?.recip()?;
-    let (r, u) = (gates.narrow(1, 0, dim)?, gates.narrow(1, dim, dim)?);
-    let c = (x.narrow(1, 2 * dim, dim)? + (r * y.narrow(1, 2 * dim, dim)?)?)?.tanh()?;
-    Ok((&c + (u * (h - &c)?)?)?)
+pub fn gru(x: &Tensor, w: &Tensor, counts: &[usize]) -> Result<Tensor> {
+    let dim = w.dim(1)?;
+    let sequences = counts.first().copied().unwrap_or(0);
+    let mut h = Tensor::zeros((sequences, dim), x.dtype(), x.device())?;
+    let (mut first, mut ended) = (0, Vec::new());
+    for &count in counts {
+        let over = h.dim(0)? - count;
+        if over > 0 {
+            ended.push(h.narrow(0, count, over)?);
+            h = h.narrow(0, 0, count)?;
+        }
+        let (x, y) = (x.narrow(0, first, count)?, linear(&h, w, None)?);
+        let gates = (x.narrow(1, 0, 2 * dim)? + y.narrow(1, 0, 2 * dim)?)?;
+        let gates = (gates.neg()?.exp()? + 1.0)?.recip()?;
+        let (r, u) = (gates.narrow(1, 0, dim)?, gates.narrow(1, dim, dim)?);
+        let c = (x.narrow(1, 2 * dim, dim)? + (r * y.narrow(1, 2 * dim, dim)?)?)?.tanh()?;
+        h = (&c + (u * (h - &c)?)?)?;
+        first += count;
+    }
+    ended.push(h);
+    ended.reverse();
+    Ok(Tensor::cat(&ended, 0)?)
 }
 
 /// The activation of a layer.

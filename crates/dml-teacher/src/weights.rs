@@ -5,10 +5,14 @@ use candle_core::Device;
 use hf_hub::{HFClient, HFClientSync, HFResult};
 
 use crate::layout::FILES;
-use crate::{OrderEmbedding, Result, SentenceEncoder, SentenceTransformer, TeacherError};
+use crate::{Lexical, OrderEmbedding, Result, SentenceEncoder, SentenceTransformer, TeacherError};
 
 /// The hub's name for the default encoder: 6 layers, 384 dimensions, Apache-2.0.
 pub const ALL_MINILM_L6_V2: &str = "sentence-transformers/all-MiniLM-L6-v2";
+
+/// In place of a path: the encoder that needs no file.
+const LEXICAL: &str = "lexical";
+const LEXICAL_DIM: usize = 256;
 
 /// Finds the folder of a sentence encoder: the one given; else `all-MiniLM-L6-v2` in the folder that the environment
 /// variable `DML_WEIGHTS` names; else in `dml-weights` of the user's cache (`$XDG_CACHE_HOME` or `~/.cache`); else from
@@ -31,13 +35,16 @@ pub fn find_sentence_transformer(explicit: Option<&Path>) -> Result<PathBuf> {
     }
 }
 
-/// The sentence encoder that a path holds: an order-embedding (its `.npz` or `.safetensors` file, or a folder that has one),
-/// or the folder of a sentence-transformers model. Without a path, what [`find_sentence_transformer`] finds.
+/// The sentence encoder that a path names: an order-embedding (its `.npz` or `.safetensors` file, or a folder that has one),
+/// the folder of a sentence-transformers model, or, for `lexical`, [`Lexical`] of 256 values. Without a path, what [`find_sentence_transformer`] finds.
 ///
 /// # Errors
 /// If the path holds neither, with what was found there; and those of [`OrderEmbedding::from_file`],
 /// [`SentenceTransformer::from_dir`] and [`find_sentence_transformer`].
 pub fn load_encoder(path: Option<&Path>, device: &Device) -> Result<Box<dyn SentenceEncoder>> {
+    if path == Some(Path::new(LEXICAL)) {
+        return Ok(Box::new(Lexical::new(LEXICAL_DIM)?));
+    }
     if let Some(path) = path
         && let Some(weights) = order_embedding(path)?
     {

@@ -32,6 +32,7 @@ pub use event::Event;
 pub use experiment::{Experiment, Run};
 pub use method::{Method, Pair};
 pub use optimizer::{AdamSharing, LearningRates};
+pub use photographs::photograph_features;
 pub use responses::Recording;
 pub use schedule::{Length, Phase, Preserve, Recorded, Schedule, Stream, Supervise};
 pub use targets::Targets;

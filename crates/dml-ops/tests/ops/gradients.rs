@@ -2,7 +2,7 @@ use candle_core::Tensor;
 use dml_ops::channels_last::{self, depthwise_conv2d, mean_positions};
 use dml_ops::{
     Activation, Conv2d, Conv3d, Lrn, LrnAlpha, Padding2d, Pool, Result, RowKeys, conv2d, conv3d, dropout,
-    gru_cell, linear, linear_relu, lrn, max_pool2d, max_pool3d, order_violation, relu, relu6,
+    gru, linear, linear_relu, lrn, max_pool2d, max_pool3d, order_violation, relu, relu6,
 };
 
 use crate::{assert_close, distinct, gradients, normal, values};
@@ -115,9 +115,12 @@ fn of_order_violation() {
 }
 
 #[test]
-fn of_gru_cell() {
-    let inputs = [normal((3, 15), 0), normal((3, 15), 1), normal((3, 5), 2)];
-    check("gru_cell", &inputs, |i| gru_cell(&i[0], &i[1], &i[2]));
+fn of_gru() {
+    for counts in [&[4, 4, 3, 1][..], &[2], &[3, 1, 1]] {
+        let rows = counts.iter().sum();
+        let inputs = [normal((rows, 15), 0), (normal((15, 5), 1) * 0.5).unwrap()];
+        check("gru", &inputs, |i| gru(&i[0], &i[1], counts));
+    }
 }
 
 #[test]

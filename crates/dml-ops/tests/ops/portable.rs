@@ -1,7 +1,7 @@
 use candle_core::{DType, Tensor};
 use dml_ops::channels_last::{self, depthwise_conv2d, mean_positions};
 use dml_ops::{
-    Activation, Conv2d, Conv3d, Lrn, LrnAlpha, Padding2d, Pool, Result, conv2d, conv3d, gru_cell, linear,
+    Activation, Conv2d, Conv3d, Lrn, LrnAlpha, Padding2d, Pool, Result, conv2d, conv3d, gru, linear,
     linear_relu, lrn, max_pool2d, max_pool3d, order_violation, portable, relu, relu6,
 };
 use proptest::prelude::*;
@@ -158,13 +158,11 @@ proptest! {
     }
 
     #[test]
-    fn gru_cell_is_the_kernel((n, d) in (1usize..9, 1usize..90)) {
-        let inputs = [normal((n, 3 * d), 0), normal((n, 3 * d), 1), normal((n, d), 2)];
-        check(
-            &inputs,
-            |i| gru_cell(&i[0], &i[1], &i[2]),
-            |i| portable::gru_cell(&i[0], &i[1], &i[2]),
-        );
+    fn gru_is_the_kernel(lengths in prop::collection::vec(1usize..7, 1..30), d in 1usize..40) {
+        let counts: Vec<usize> =
+            (0..7).map(|step| lengths.iter().filter(|&&length| length > step).count()).filter(|&n| n > 0).collect();
+        let inputs = [normal((counts.iter().sum::<usize>(), 3 * d), 0), normal((3 * d, d), 1)];
+        check(&inputs, |i| gru(&i[0], &i[1], &counts), |i| portable::gru(&i[0], &i[1], &counts));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 use candle_core::{DType, Tensor};
 use dml_ops::channels_last::{self, depthwise_conv2d, mean_positions};
 use dml_ops::{
-    Activation, Conv2d, Conv3d, Lrn, LrnAlpha, Padding2d, Pool, Result, conv2d, conv3d, gru_cell, linear,
+    Activation, Conv2d, Conv3d, Lrn, LrnAlpha, Padding2d, Pool, Result, conv2d, conv3d, gru, linear,
     linear_relu, lrn, max_pool3d, order_violation, relu, relu6,
 };
 
@@ -52,8 +52,9 @@ fn change_no_bit() {
     check("linear", &inputs, &|i| linear(&i[0], &i[1], Some(&i[2])));
     check("linear_relu", &inputs, &|i| linear_relu(&i[0], &i[1], Some(&i[2])));
 
-    let inputs = [normal((17, 90), 0), normal((17, 90), 1), normal((17, 30), 2)];
-    check("gru_cell", &inputs, &|i| gru_cell(&i[0], &i[1], &i[2]));
+    let counts = [190, 101, 60];
+    let inputs = [normal((351, 120), 0), normal((120, 40), 1)];
+    check("gru", &inputs, &|i| gru(&i[0], &i[1], &counts));
     let inputs = [normal((17, 300), 0), normal((23, 300), 1)];
     check("order_violation", &inputs, &|i| order_violation(&i[0], &i[1]));
 

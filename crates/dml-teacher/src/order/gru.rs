@@ -1,7 +1,7 @@
 use std::cmp::Reverse;
 
 use candle_core::{DType, Tensor};
-use dml_ops::{gru_cell, linear};
+use dml_ops::{gru, linear};
 
 use crate::encoder::places;
 use crate::{Result, TeacherError};
@@ -23,8 +23,7 @@ pub(crate) struct Gru {
 }
 
 impl Gru {
-    /// The last state of each sentence, a list of word numbers. Sentences that have ended take no part in the steps that
-    /// follow, so nothing is padded; those of like length are fastest.
+    /// The last state of each sentence, a list of word numbers. Nothing is padded.
     ///
     /// # Shapes
     /// n sentences of one number or more → (n, dim)
@@ -43,27 +42,9 @@ impl Gru {
             counts.push(count);
         }
         let words = self.words.index_select(&Tensor::new(words, device)?, 0)?;
-        let dim = self.state.dim(1)?;
-        let mut state = Tensor::zeros((sentences.len(), dim), self.words.dtype(), device)?;
-        let mut products = Tensor::zeros((sentences.len(), 3 * dim), self.words.dtype(), device)?;
-        let (mut first, mut ended) = (0, Vec::new());
-        for (step, &count) in counts.iter().enumerate() {
-            let over = state.dim(0)? - count;
-            if over > 0 {
-                ended.push(state.narrow(0, count, over)?);
-                state = state.narrow(0, 0, count)?;
-            }
-            // The first state is zero, and so are its products.
-            if step > 0 {
-                products = linear(&state, &self.state, None)?;
-            }
-            let input = linear(&words.narrow(0, first, count)?, &self.input, Some(&self.bias))?;
-            state = gru_cell(&input, &products, &state)?;
-            first += count;
-        }
-        ended.push(state);
-        ended.reverse();
-        Ok(Tensor::cat(&ended, 0)?.index_select(&places(&order, device)?, 0)?)
+        let products = linear(&words, &self.input, Some(&self.bias))?;
+        let last = gru(&products, &self.state, &counts)?;
+        Ok(last.index_select(&places(&order, device)?, 0)?)
     }
 
     /// From the published arrays, whose matrices are (inputs, outputs).
