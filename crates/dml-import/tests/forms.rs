@@ -87,6 +87,8 @@ fn vgg_s() {
         ("vgg_cnn_s.caffemodel", "VGG_CNN_S.caffemodel"),
         ("vgg_cnn_s-v2.caffemodel", "VGG_CNN_S.caffemodel"),
         ("vgg_cnn_s.pkl", "vgg_cnn_s.pkl"),
+        ("vgg_cnn_s-3.pkl", "vgg_cnn_s.pkl"),
+        ("vgg_cnn_s-4.pkl", "vgg_cnn_s.pkl"),
     ] {
         check_network(&read_vgg_s(&golden(file)).unwrap(), source, &weights);
     }
@@ -100,6 +102,7 @@ fn means() {
         ("cube.binaryproto", &[3, 2, 4, 5]),
         ("image.binaryproto", &[3, 4, 5]),
         ("vgg_cnn_s.pkl", &[3, 4, 5]),
+        ("vgg_cnn_s-4.pkl", &[3, 4, 5]),
     ] {
         let mean = &read_mean(&golden(file)).unwrap().tensors["mean"];
         // The file with a one in front has the values of that shape.
@@ -133,7 +136,7 @@ fn order_embeddings() {
                     "load_from": null, "big": 1u64 << 40, "long": 7, "list": [1, 2.5], "cnn": "10crop"},
         "worddict": {"a": 2, "dog's": 3, "café € 😀": 4, "tab\there \"\\\" é": 5},
     });
-    for protocol in 0..=2 {
+    for protocol in 0..=4 {
         assert_eq!(read_object(&golden(&format!("order-{protocol}.pkl"))).unwrap(), expected, "{protocol}");
     }
 }

@@ -41,10 +41,10 @@ fn that_do_not_fit_are_named() {
     refused(depthwise(&normal((4, 1, 6, 3), 1), None, [1, 1]), "larger than the padded input");
     refused(depthwise(&filters, Some(&normal(3, 2)), [1, 1]), "bias must have shape [4], has [3]");
     refused(depthwise(&filters, None, [1, 0]), "stride must not be 0");
-    let (x, w) = (normal((5, 9), 0), normal((9, 3), 1));
-    refused(gru(&x, &w, &[3, 1]), "x must have shape [4, 9], has [5, 9]");
-    refused(gru(&x, &normal((9, 4), 1), &[3, 2]), "w must have shape [3 d, d], has [9, 4]");
-    refused(gru(&x, &w, &[2, 3]), "counts must fall");
+    let (steps, state) = (normal((5, 9), 0), normal((9, 3), 1));
+    refused(gru(&steps, &state, &[3, 1]), "x must have shape [4, 9], has [5, 9]");
+    refused(gru(&steps, &normal((9, 4), 1), &[3, 2]), "w must have shape [3 d, d], has [9, 4]");
+    refused(gru(&steps, &state, &[2, 3]), "counts must fall");
     refused(
         order_violation(&normal((2, 3), 0), &normal((4, 5), 1)),
         "b must have rows of 3 values, has [4, 5]",
