@@ -66,7 +66,7 @@ fn run(cli: Cli) -> Result<Done> {
         Command::Compare(args) => compare::run(&args, &stop),
         Command::Info(args) => info::run(&args, &stop),
         Command::Import(args) => import::run(&args),
-        Command::Weights(args) => weights::run(&args),
+        Command::Weights(args) => weights::run(&args, &stop),
         Command::Teacher(args) => teacher::run(&args, &stop),
     }
 }

@@ -84,6 +84,47 @@ impl Progress {
     }
 }
 
+/// What a person sees while a file is fetched: a bar on a terminal, a line elsewhere.
+pub(crate) struct FetchProgress {
+    bar: ProgressBar,
+    terminal: bool,
+}
+
+impl Default for FetchProgress {
+    fn default() -> Self {
+        let Progress { bar, terminal, .. } = Progress::new("");
+        Self { bar, terminal }
+    }
+}
+
+impl FetchProgress {
+    /// Bytes of a file begin to come; `from` of them are there already.
+    pub(crate) fn start(&self, what: String, of: Option<u64>, from: u64) {
+        self.bar.reset();
+        match of {
+            Some(of) => {
+                self.bar
+                    .set_style(style("{msg} {bar:30} {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left"));
+                self.bar.set_length(of);
+            }
+            None => self.bar.set_style(style("{msg} {spinner} {bytes}  {bytes_per_sec}")),
+        }
+        self.bar.set_position(from);
+        if !self.terminal {
+            complain(&what);
+        }
+        self.bar.set_message(what);
+    }
+
+    pub(crate) fn advance(&self, at: u64) {
+        self.bar.set_position(at);
+    }
+
+    pub(crate) fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
 /// What a person sees while a sentence encoder is trained.
 pub(crate) struct TeacherProgress {
     bar: ProgressBar,

@@ -142,6 +142,34 @@ fn order_embeddings() {
 }
 
 #[test]
+#[allow(clippy::print_stderr)]
+fn the_published_efficientnet_lite0_is_read() {
+    let folder = std::env::var_os("DML_WEIGHTS").map(PathBuf::from);
+    let Some(file) = folder.map(|folder| folder.join("efficientnet-lite0.pth")).filter(|file| file.is_file())
+    else {
+        return eprintln!("left out, as DML_WEIGHTS names no folder with efficientnet-lite0.pth");
+    };
+    let tensors = dml_import::read_torch(&file).unwrap();
+    for (name, shape) in [
+        ("_conv_stem.weight", &[32, 3, 3, 3][..]),
+        ("_blocks.0._depthwise_conv.weight", &[32, 1, 3, 3]),
+        ("_blocks.15._project_conv.weight", &[320, 1152, 1, 1]),
+        ("_conv_head.weight", &[1280, 320, 1, 1]),
+        ("_bn1.running_var", &[1280]),
+        ("_fc.weight", &[1000, 1280]),
+        ("_fc.bias", &[1000]),
+    ] {
+        let values = tensors[name].flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!(tensors[name].dims(), shape, "{name}");
+        assert!(values.iter().all(|x| x.is_finite()) && values.iter().any(|x| *x != 0.0), "{name}");
+        assert!(!name.ends_with("running_var") || values.iter().all(|x| *x > 0.0), "{name}");
+    }
+    let floats = tensors.values().filter(|tensor| tensor.dtype().is_float());
+    // The parameters that are published, and means and variances of the channels.
+    assert_eq!(floats.map(Tensor::elem_count).sum::<usize>(), 4_652_008 + 42_016);
+}
+
+#[test]
 fn files_that_are_something_else_are_told() {
     let check = |result: dml_import::Result<Imported>, parts: &[&str]| {
         let message = result.unwrap_err().to_string();
