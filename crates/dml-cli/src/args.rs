@@ -11,6 +11,7 @@ use crate::doctor::DoctorArgs;
 use crate::import::ImportArgs;
 use crate::reproduce::ReproduceArgs;
 use crate::sweep::SweepArgs;
+use crate::teacher::TeacherArgs;
 use crate::verify::VerifyArgs;
 use crate::weights::WeightsArgs;
 
@@ -47,6 +48,8 @@ pub(crate) enum Command {
     Weights(WeightsArgs),
     /// Check that this machine can train: device, gradients, memory, disk, weights, ffmpeg.
     Doctor(DoctorArgs),
+    /// Train a sentence encoder of your own on captions, or measure one.
+    Teacher(TeacherArgs),
 }
 
 /// What every command that trains, or describes a training, understands.
@@ -78,8 +81,8 @@ pub(crate) struct ConfigArgs {
     /// hub), or the safetensors of `dml import c3d` or `vgg-s`.
     #[arg(long, value_name = "FILE", requires = "labelled")]
     root_weights: Option<PathBuf>,
-    /// Sentence encoder: folder of a sentence-transformers model (without it, $DML_WEIGHTS, the cache and the hub), file of
-    /// an order-embedding, or `lexical`.
+    /// Sentence encoder: folder of a sentence-transformers model (without it, $DML_WEIGHTS, the cache and the hub), file or
+    /// folder of an order-embedding (imported, or of `dml teacher train`), or `lexical`.
     #[arg(long, value_name = "PATH", requires = "labelled")]
     teacher: Option<PathBuf>,
     /// Epochs on each dataset.

@@ -5,11 +5,11 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::Args;
 use console::style;
+use dml_prepare::Patience;
 use dml_train::Config;
 use serde::Serialize;
 
 use crate::progress::say;
-use crate::weights::fetch;
 use crate::{Done, args};
 
 mod gradients;
@@ -213,9 +213,10 @@ fn weights(topic: &'static str, name: &str, path: Option<PathBuf>) -> Finding {
 fn hub() -> Finding {
     let endpoint = std::env::var("HF_ENDPOINT").ok().filter(|endpoint| !endpoint.is_empty());
     let endpoint = endpoint.unwrap_or_else(|| "https://huggingface.co".into());
-    match fetch::agent(Duration::from_secs(10)).get(&endpoint).call() {
-        Ok(_) => Finding::good("hub", format!("{endpoint} answers")),
-        Err(error) => Finding::other(
+    let patience = Patience { connect: Duration::from_secs(10), ..Patience::default() };
+    match dml_prepare::silence(&endpoint, patience) {
+        None => Finding::good("hub", format!("{endpoint} answers")),
+        Some(error) => Finding::other(
             "hub",
             State::Missing,
             format!("{endpoint} does not answer: {error}"),

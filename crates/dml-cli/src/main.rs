@@ -16,6 +16,7 @@ mod runs;
 mod signals;
 mod sweep;
 mod table;
+mod teacher;
 mod tensorboard;
 mod train;
 mod tui;
@@ -74,7 +75,8 @@ fn run(cli: Cli) -> Result<Done> {
         Command::Reproduce(args) => reproduce::run(&args, &stop),
         Command::Info(args) => info::run(&args, &stop),
         Command::Import(args) => import::run(&args),
-        Command::Weights(args) => weights::run(&args),
+        Command::Weights(args) => weights::run(&args, &stop),
+        Command::Teacher(args) => teacher::run(&args, &stop),
         Command::Doctor(args) => doctor::run(&args),
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::time::Instant;
 
+use dml_teacher::{CaptionScore, OrderEvent};
 use dml_train::{Event, Score};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -104,6 +105,107 @@ impl Progress {
     /// Where the run is, such as `phase 3/24 class`, once it is in a phase.
     pub(crate) fn place(&self) -> Option<&str> {
         (!self.phase.is_empty()).then_some(&self.phase)
+    }
+}
+
+/// What a person sees while a file is fetched: a bar on a terminal, a line elsewhere.
+pub(crate) struct FetchProgress {
+    bar: ProgressBar,
+    terminal: bool,
+}
+
+impl Default for FetchProgress {
+    fn default() -> Self {
+        let Progress { bar, terminal, .. } = Progress::new("");
+        Self { bar, terminal }
+    }
+}
+
+impl FetchProgress {
+    /// Bytes of a file begin to come; `from` of them are there already.
+    pub(crate) fn start(&self, what: String, of: Option<u64>, from: u64) {
+        self.bar.reset();
+        match of {
+            Some(of) => {
+                self.bar
+                    .set_style(style("{msg} {bar:30} {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left"));
+                self.bar.set_length(of);
+            }
+            None => self.bar.set_style(style("{msg} {spinner} {bytes}  {bytes_per_sec}")),
+        }
+        self.bar.set_position(from);
+        if !self.terminal {
+            complain(&what);
+        }
+        self.bar.set_message(what);
+    }
+
+    pub(crate) fn advance(&self, at: u64) {
+        self.bar.set_position(at);
+    }
+
+    pub(crate) fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// What a person sees while a sentence encoder is trained.
+pub(crate) struct TeacherProgress {
+    bar: ProgressBar,
+    epochs: usize,
+    epoch: usize,
+    losses: f64,
+    pairs: usize,
+    began: Instant,
+}
+
+impl Default for TeacherProgress {
+    fn default() -> Self {
+        let (bar, began) = (Progress::new("").bar, Instant::now());
+        Self { bar, epochs: 0, epoch: 0, losses: 0.0, pairs: 0, began }
+    }
+}
+
+impl TeacherProgress {
+    pub(crate) fn show(&mut self, event: &OrderEvent) {
+        match event {
+            OrderEvent::Started { words, captions, epochs } => {
+                self.epochs = *epochs;
+                complain(&format!("{captions} captions, {words} words, {epochs} epochs"));
+            }
+            OrderEvent::Epoch { epoch, steps } => {
+                (self.epoch, self.losses, self.pairs, self.began) = (*epoch, 0.0, 0, Instant::now());
+                self.bar.reset();
+                self.bar.set_style(style("{msg} {bar:30} {pos}/{len} steps  {eta} left"));
+                self.bar.set_length(*steps as u64);
+            }
+            OrderEvent::Step { loss, pairs } => {
+                self.losses += loss * *pairs as f64;
+                self.pairs += pairs;
+                self.bar.set_message(self.place());
+                self.bar.inc(1);
+            }
+            OrderEvent::Judged { scores, best, .. } => {
+                let score = |(set, score): &(String, CaptionScore)| {
+                    let (r1, chance) = (score.retrieval.r1, score.chance(1));
+                    format!("  {set} R@1 {r1:.1} R@10 {:.1} (chance {chance:.1})", score.retrieval.r10)
+                };
+                let scores: String = scores.iter().map(score).collect();
+                let saved = if *best { "  saved" } else { "" };
+                self.bar.suspend(|| say(&format!("{}{scores}{saved}", self.place())));
+            }
+        }
+    }
+
+    pub(crate) fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    /// Epoch, mean loss and speed.
+    fn place(&self) -> String {
+        let (loss, rate) =
+            (self.losses / self.pairs as f64, self.pairs as f64 / self.began.elapsed().as_secs_f64());
+        format!("epoch {}/{}  loss {loss:.4}  {rate:.0} captions/s", self.epoch, self.epochs)
     }
 }
 

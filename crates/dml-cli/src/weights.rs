@@ -1,11 +1,13 @@
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
+use dml_prepare::{PrepareError, Source};
 use serde::Deserialize;
 
 use crate::Done;
-use crate::progress::say;
+use crate::progress::{complain, say};
 
 pub(crate) mod fetch;
 
@@ -26,7 +28,7 @@ enum WeightsCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Download published weights.
+    /// Download published weights; an interrupted download is gone on with.
     Fetch {
         /// Its name in the list.
         name: String,
@@ -68,7 +70,7 @@ struct Registry {
     weights: Vec<Entry>,
 }
 
-pub(crate) fn run(args: &WeightsArgs) -> Result<Done> {
+pub(crate) fn run(args: &WeightsArgs, stop: &AtomicBool) -> Result<Done> {
     let Registry { weights } = toml::from_str(REGISTRY).context("reading the registry of weights")?;
     match &args.command {
         WeightsCommand::List { json: true } => say(&serde_json::to_string_pretty(&weights)?),
@@ -79,9 +81,14 @@ pub(crate) fn run(args: &WeightsArgs) -> Result<Done> {
                 bail!("no weights are called {name:?}; there are {}", names.join(", "));
             };
             say(&format!("{}\nlicence: {}\nplease cite: {}", entry.what, entry.licence, entry.citation));
-            for path in get(entry, into.as_deref())? {
-                say(&path.display().to_string());
-            }
+            let paths = match get(entry, into.as_deref(), stop) {
+                Err(error) if matches!(error.downcast_ref(), Some(PrepareError::Interrupted)) => {
+                    complain("interrupted; the same command goes on with it");
+                    return Ok(Done::Interrupted);
+                }
+                paths => paths?,
+            };
+            paths.iter().for_each(|path| say(&path.display().to_string()));
             if let Some(note) = &entry.note {
                 say(note);
             }
@@ -109,7 +116,7 @@ fn describe(entry: &Entry) {
 }
 
 /// The one place that knows how a file comes here.
-fn get(entry: &Entry, into: Option<&Path>) -> Result<Vec<PathBuf>> {
+fn get(entry: &Entry, into: Option<&Path>, stop: &AtomicBool) -> Result<Vec<PathBuf>> {
     if let Some(hub) = &entry.hub {
         return entry.hub_files.iter().map(|file| fetch::from_hub(hub, file)).collect();
     }
@@ -120,10 +127,15 @@ fn get(entry: &Entry, into: Option<&Path>) -> Result<Vec<PathBuf>> {
         Some(folder) => folder.to_path_buf(),
         None => folder().context("no folder for weights: give --into, or set DML_WEIGHTS")?,
     };
-    let checks = fetch::Checks { size: entry.size, sha256: entry.sha256.clone(), sha1: entry.sha1.clone() };
-    let path = folder.join(file);
-    fetch::from_url(url, &path, &checks)?;
-    Ok(vec![path])
+    let source = Source {
+        url: Some(url.clone()),
+        file: Some(file.clone()),
+        size: entry.size,
+        sha256: entry.sha256.clone(),
+        sha1: entry.sha1.clone(),
+        ..Source::default()
+    };
+    Ok(vec![fetch::from_url(&entry.name, source, &folder, stop)?])
 }
 
 /// Where the commands look for weights first.

@@ -19,6 +19,13 @@ impl<'a> Cursor<'a> {
         self.rest.len()
     }
 
+    /// Whether these bytes come next; if so, they are passed.
+    pub(crate) fn passes(&mut self, bytes: &[u8]) -> bool {
+        let rest = self.rest.strip_prefix(bytes);
+        self.rest = rest.unwrap_or(self.rest);
+        rest.is_some()
+    }
+
     pub(crate) fn take(&mut self, n: usize) -> Result<&'a [u8]> {
         let Some((taken, rest)) = self.rest.split_at_checked(n) else {
             return Err(format!(
@@ -42,6 +49,11 @@ impl<'a> Cursor<'a> {
 
     pub(crate) fn u32(&mut self) -> Result<usize> {
         Ok(u32::from_le_bytes(self.array()?) as usize)
+    }
+
+    /// A length that memory cannot have is one that the file has not.
+    pub(crate) fn u64(&mut self) -> Result<usize> {
+        Ok(usize::try_from(u64::from_le_bytes(self.array()?)).unwrap_or(usize::MAX))
     }
 
     /// What comes before the next end of line, which is passed.

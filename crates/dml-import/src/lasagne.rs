@@ -15,9 +15,11 @@ type Result<T> = std::result::Result<T, String>;
 const ARRAYS: [&str; 2] = ["values", "param values"];
 const MEAN: &str = "mean image";
 
-/// Whether a file begins as a pickle: of protocol 2, or of protocol 0 or 1 with a list or a dictionary.
+/// Whether a file begins as a pickle: of protocols 2 to 4, or of protocol 0 or 1 with a list or a dictionary.
 pub(crate) fn is_pickle(file: &[u8]) -> bool {
-    [b"\x80\x02".as_slice(), b"(lp", b"(dp", b"]q", b"}q"].iter().any(|start| file.starts_with(start))
+    [b"\x80\x02".as_slice(), b"\x80\x03", b"\x80\x04", b"(lp", b"(dp", b"]q", b"}q"]
+        .iter()
+        .any(|start| file.starts_with(start))
 }
 
 /// The arrays in order, the k-th pair as `k.W` and `k.b`.

@@ -1,4 +1,4 @@
-//! An interpreter for the part of Python's pickle (protocols 0 to 2) that published weights use. It executes
+//! An interpreter for the part of Python's pickle (protocols 0 to 4) that published weights use. It executes
 //! nothing: a global name is a label on an allow-list, and whatever is not on it is refused by name.
 //!
 //! Values live in an arena and refer to each other by index, so neither cycles nor deep nesting can exhaust
@@ -57,8 +57,8 @@ impl<'a> Machine<'a> {
         match cursor.array::<1>()?[0] {
             // PROTO
             0x80 => match cursor.byte()? {
-                0..=2 => {}
-                version => return Err(format!("pickle protocol {version}; only 0 to 2 are read")),
+                0..=4 => {}
+                version => return Err(format!("pickle protocol {version}; only 0 to 4 are read")),
             },
             b'.' => return self.pop().map(Some),
             b'(' => self.marks.push(self.stack.len()),
@@ -94,11 +94,24 @@ impl<'a> Machine<'a> {
             // BINUNICODE
             b'X' => {
                 let length = cursor.u32()?;
-                let text = std::str::from_utf8(cursor.take(length)?).map_err(|_| "a text is not UTF-8")?;
-                self.push(Value::Text(Cow::Borrowed(text)));
+                self.push_text(cursor.take(length)?)?;
             }
-            // BINSTRING and SHORT_BINSTRING: Python 2's `str`
-            b'T' => {
+            // SHORT_BINUNICODE and BINUNICODE8
+            code @ (0x8c | 0x8d) => {
+                let length = if code == 0x8c { cursor.byte()? } else { cursor.u64()? };
+                self.push_text(cursor.take(length)?)?;
+            }
+            // BINBYTES8 and SHORT_BINBYTES
+            0x8e => {
+                let length = cursor.u64()?;
+                self.push(Value::Bytes(Cow::Borrowed(cursor.take(length)?)));
+            }
+            b'C' => {
+                let length = cursor.byte()?;
+                self.push(Value::Bytes(Cow::Borrowed(cursor.take(length)?)));
+            }
+            // BINSTRING and SHORT_BINSTRING: Python 2's `str`; and BINBYTES
+            b'T' | b'B' => {
                 let length = cursor.u32()?;
                 self.push(Value::Bytes(Cow::Borrowed(cursor.take(length)?)));
             }
@@ -169,6 +182,16 @@ impl<'a> Machine<'a> {
                 let (module, name) = (cursor.text_line()?, cursor.text_line()?);
                 self.push(Value::Global(call::global(module, name)?));
             }
+            // STACK_GLOBAL
+            0x93 => {
+                let (name, module) = (self.pop()?, self.pop()?);
+                let global = call::global(self.values.text(module)?, self.values.text(name)?)?;
+                self.push(Value::Global(global));
+            }
+            // MEMOIZE
+            0x94 => self.remember(self.memo.len())?,
+            // FRAME: so many bytes belong together, which matters to whoever reads from a pipe.
+            0x95 => drop(cursor.array::<8>()?),
             b'R' => {
                 let (arguments, callable) = (self.pop()?, self.pop()?);
                 let value = call::reduce(&self.values, callable, arguments)?;
@@ -199,6 +222,12 @@ impl<'a> Machine<'a> {
     fn push(&mut self, value: Value<'a>) {
         self.stack.push(self.values.0.len());
         self.values.0.push(value);
+    }
+
+    fn push_text(&mut self, bytes: &'a [u8]) -> Result<()> {
+        let text = std::str::from_utf8(bytes).map_err(|_| "a text is not UTF-8")?;
+        self.push(Value::Text(Cow::Borrowed(text)));
+        Ok(())
     }
 
     /// The stack's height less `n`, which must not reach below the last mark.

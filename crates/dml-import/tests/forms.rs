@@ -87,6 +87,8 @@ fn vgg_s() {
         ("vgg_cnn_s.caffemodel", "VGG_CNN_S.caffemodel"),
         ("vgg_cnn_s-v2.caffemodel", "VGG_CNN_S.caffemodel"),
         ("vgg_cnn_s.pkl", "vgg_cnn_s.pkl"),
+        ("vgg_cnn_s-3.pkl", "vgg_cnn_s.pkl"),
+        ("vgg_cnn_s-4.pkl", "vgg_cnn_s.pkl"),
     ] {
         check_network(&read_vgg_s(&golden(file)).unwrap(), source, &weights);
     }
@@ -100,6 +102,7 @@ fn means() {
         ("cube.binaryproto", &[3, 2, 4, 5]),
         ("image.binaryproto", &[3, 4, 5]),
         ("vgg_cnn_s.pkl", &[3, 4, 5]),
+        ("vgg_cnn_s-4.pkl", &[3, 4, 5]),
     ] {
         let mean = &read_mean(&golden(file)).unwrap().tensors["mean"];
         // The file with a one in front has the values of that shape.
@@ -133,9 +136,37 @@ fn order_embeddings() {
                     "load_from": null, "big": 1u64 << 40, "long": 7, "list": [1, 2.5], "cnn": "10crop"},
         "worddict": {"a": 2, "dog's": 3, "café € 😀": 4, "tab\there \"\\\" é": 5},
     });
-    for protocol in 0..=2 {
+    for protocol in 0..=4 {
         assert_eq!(read_object(&golden(&format!("order-{protocol}.pkl"))).unwrap(), expected, "{protocol}");
     }
+}
+
+#[test]
+#[allow(clippy::print_stderr)]
+fn the_published_efficientnet_lite0_is_read() {
+    let folder = std::env::var_os("DML_WEIGHTS").map(PathBuf::from);
+    let Some(file) = folder.map(|folder| folder.join("efficientnet-lite0.pth")).filter(|file| file.is_file())
+    else {
+        return eprintln!("left out, as DML_WEIGHTS names no folder with efficientnet-lite0.pth");
+    };
+    let tensors = dml_import::read_torch(&file).unwrap();
+    for (name, shape) in [
+        ("_conv_stem.weight", &[32, 3, 3, 3][..]),
+        ("_blocks.0._depthwise_conv.weight", &[32, 1, 3, 3]),
+        ("_blocks.15._project_conv.weight", &[320, 1152, 1, 1]),
+        ("_conv_head.weight", &[1280, 320, 1, 1]),
+        ("_bn1.running_var", &[1280]),
+        ("_fc.weight", &[1000, 1280]),
+        ("_fc.bias", &[1000]),
+    ] {
+        let values = tensors[name].flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!(tensors[name].dims(), shape, "{name}");
+        assert!(values.iter().all(|x| x.is_finite()) && values.iter().any(|x| *x != 0.0), "{name}");
+        assert!(!name.ends_with("running_var") || values.iter().all(|x| *x > 0.0), "{name}");
+    }
+    let floats = tensors.values().filter(|tensor| tensor.dtype().is_float());
+    // The parameters that are published, and means and variances of the channels.
+    assert_eq!(floats.map(Tensor::elem_count).sum::<usize>(), 4_652_008 + 42_016);
 }
 
 #[test]

@@ -19,6 +19,14 @@ pub(crate) fn matrix(argument: &'static str, x: &Tensor) -> Result<(usize, usize
     }
 }
 
+/// The matrix `x` has so many columns.
+pub(crate) fn columns(argument: &'static str, x: &Tensor, columns: usize) -> Result<()> {
+    match x.dims() {
+        [_, k] if *k == columns => Ok(()),
+        _ => Err(shape(argument, format!("(n, {columns})"), x)),
+    }
+}
+
 /// `x` is like the matrix `reference` in shape and element type.
 pub(crate) fn like(
     argument: &'static str,

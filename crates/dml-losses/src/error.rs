@@ -52,4 +52,7 @@ pub enum LossError {
     /// An error of candle, for example arguments on different devices.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
+    /// An error of an operation.
+    #[error(transparent)]
+    Op(#[from] dml_ops::OpError),
 }

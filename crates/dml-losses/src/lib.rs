@@ -8,6 +8,7 @@ mod embedding;
 mod error;
 mod numeric;
 mod objective;
+mod ranking;
 
 pub use classification::{bce, cls, cls_soft, multi_hot_to_distribution};
 pub use distillation::{distill, distill_multi_label, l1, l2};
@@ -15,3 +16,4 @@ pub use embedding::{emb, info_nce};
 pub use error::{LossError, Result};
 pub use numeric::{l2_normalize, log_softmax};
 pub use objective::{Lambda, caption_objective, classification_objective};
+pub use ranking::{Hinges, Similarity, ranking, similarities};

@@ -76,7 +76,7 @@ impl Retrieval {
     }
 
     /// The mean of several summaries, each with the same weight; the queries add up.
-    pub(crate) fn mean(summaries: &[Self]) -> Self {
+    pub fn mean(summaries: &[Self]) -> Self {
         let mean =
             |value: fn(&Self) -> f64| summaries.iter().map(value).sum::<f64>() / summaries.len() as f64;
         Self {

@@ -33,6 +33,32 @@ pub fn normal(
     draw(shape.into(), || mean + deviation * stream.normal(), dtype, device)
 }
 
+/// Orthogonal rows and columns: those of a matrix of normal values, made orthogonal from the first row on (Saxe et al.,
+/// ICLR 2014). For recurrent layers, which keep the length of their state so.
+///
+/// # Shapes
+/// (size, size)
+///
+/// # Errors
+/// If the device has no room, or no such type.
+pub fn orthogonal(size: usize, stream: &mut Stream, dtype: DType, device: &Device) -> Result<Tensor> {
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let mut rows: Vec<f64> = Vec::with_capacity(size * size);
+    while rows.len() < size * size {
+        let mut row: Vec<f64> = (0..size).map(|_| stream.normal()).collect();
+        for other in rows.chunks_exact(size) {
+            let along = dot(other, &row);
+            row.iter_mut().zip(other).for_each(|(x, other)| *x -= along * other);
+        }
+        let length = dot(&row, &row).sqrt();
+        // A draw that hardly leaves the others' span would bring their rounding with it.
+        if length > 1e-6 {
+            rows.extend(row.iter().map(|x| x / length));
+        }
+    }
+    Ok(Tensor::from_vec(rows, (size, size), device)?.to_dtype(dtype)?)
+}
+
 /// The same value everywhere.
 ///
 /// # Errors

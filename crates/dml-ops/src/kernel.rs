@@ -16,6 +16,7 @@ pub(crate) mod direct;
 pub(crate) mod elementwise;
 pub(crate) mod filters;
 pub(crate) mod geometry;
+pub(crate) mod gru;
 pub(crate) mod linear;
 pub(crate) mod lrn;
 pub(crate) mod pool;
@@ -25,6 +26,7 @@ pub(crate) mod scratch;
 pub(crate) mod simd;
 pub(crate) mod sums;
 pub(crate) mod transpose;
+pub(crate) mod violation;
 pub(crate) mod winograd;
 
 mod scalar;

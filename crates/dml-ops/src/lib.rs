@@ -10,12 +10,14 @@ mod conv;
 mod dropout;
 mod error;
 mod gradients;
+mod gru;
 pub mod init;
 mod kernel;
 mod linear;
 mod lrn;
 mod pool;
 pub mod portable;
+mod violation;
 
 pub use activation::{Activation, relu, relu6};
 pub use adam::{Adam, AdamConfig};
@@ -25,9 +27,11 @@ pub use conv::{Conv2d, Conv3d, Padding2d, conv2d, conv3d};
 pub use dropout::{RowKeys, dropout};
 pub use error::{OpError, Result};
 pub use gradients::{gradient_errors, gradients};
+pub use gru::gru;
 pub use linear::{linear, linear_relu};
 pub use lrn::{Lrn, LrnAlpha, lrn};
 pub use pool::{Pool, max_pool2d, max_pool3d};
+pub use violation::order_violation;
 
 /// The vector instructions that the kernels take on this processor.
 pub fn instruction_set() -> &'static str {

@@ -143,6 +143,48 @@ pub fn relu6(x: &Tensor) -> Result<Tensor> {
     Ok(x.ge(6.0)?.where_cond(&(x.ones_like()? * 6.0)?, &x)?)
 }
 
+/// See [`crate::order_violation`].
+///
+/// # Shapes
+/// `a` (n, d), `b` (m, d) → (n, m).
+///
+/// # Errors
+/// If candle refuses the shapes.
+pub fn order_violation(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    Ok(relu(&a.unsqueeze(1)?.broadcast_sub(&b.unsqueeze(0)?)?)?.sqr()?.sum(2)?)
+}
+
+/// See [`crate::gru`].
+///
+/// # Shapes
+/// `x` (sum of counts, 3 d), `w` (3 d, d) → (counts\[0\], d).
+///
+/// # Errors
+/// If candle refuses the shapes.
+pub fn gru(x: &Tensor, w: &Tensor, counts: &[usize]) -> Result<Tensor> {
+    let dim = w.dim(1)?;
+    let sequences = counts.first().copied().unwrap_or(0);
+    let mut h = Tensor::zeros((sequences, dim), x.dtype(), x.device())?;
+    let (mut first, mut ended) = (0, Vec::new());
+    for &count in counts {
+        let over = h.dim(0)? - count;
+        if over > 0 {
+            ended.push(h.narrow(0, count, over)?);
+            h = h.narrow(0, 0, count)?;
+        }
+        let (x, y) = (x.narrow(0, first, count)?, linear(&h, w, None)?);
+        let gates = (x.narrow(1, 0, 2 * dim)? + y.narrow(1, 0, 2 * dim)?)?;
+        let gates = (gates.neg()?.exp()? + 1.0)?.recip()?;
+        let (r, u) = (gates.narrow(1, 0, dim)?, gates.narrow(1, dim, dim)?);
+        let c = (x.narrow(1, 2 * dim, dim)? + (r * y.narrow(1, 2 * dim, dim)?)?)?.tanh()?;
+        h = (&c + (u * (h - &c)?)?)?;
+        first += count;
+    }
+    ended.push(h);
+    ended.reverse();
+    Ok(Tensor::cat(&ended, 0)?)
+}
+
 /// The activation of a layer.
 ///
 /// # Shapes

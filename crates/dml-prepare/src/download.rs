@@ -84,6 +84,11 @@ impl Downloader {
         Self { agent: config.into(), patience }
     }
 
+    /// Why the server at this address does not answer, if it does not.
+    pub(crate) fn silence(&self, url: &str) -> Option<String> {
+        self.agent.head(url).call().err().map(|error| error.to_string())
+    }
+
     /// The size that the server states for a file, without fetching it.
     pub(crate) fn size(&self, url: &str) -> Option<u64> {
         let response = self.agent.head(url).call().ok()?;

@@ -9,7 +9,7 @@ use crate::download::{Downloader, Failure, Patience, note, part};
 use crate::error::io;
 use crate::event::Run;
 use crate::files::{digest, remove, room};
-use crate::manifest::{Lock, Part, Seen, Source};
+use crate::manifest::{Lock, Part, Seen, Source, check};
 use crate::{PrepareError, Result, rar};
 
 /// The network, as the fetching sees it.
@@ -38,6 +38,37 @@ pub(crate) struct Fetcher<'a> {
     downloader: Downloader,
     network: &'a Network,
     run: Run<'a>,
+    /// Whether a file that is there and wrong is left alone, and an error.
+    keep: bool,
+}
+
+/// Why the server at this address does not answer, if it does not.
+pub fn silence(url: &str, patience: Patience) -> Option<String> {
+    Downloader::new(patience).silence(url)
+}
+
+/// Fetches one file that belongs to no dataset, such as published weights, into `dir` from the first source that works:
+/// resumed, checked, and under its name only when whole. Where no checksum is published, the first seen is kept in
+/// `fetched.lock` there. A file that is there already is checked.
+///
+/// # Errors
+/// If a source makes no sense, no source works, the file that is there is another one, the disk is full, or the run was
+/// stopped.
+pub fn fetch(
+    what: &str,
+    sources: Vec<Source>,
+    dir: &Path,
+    network: &Network,
+    run: Run<'_>,
+) -> Result<PathBuf> {
+    for source in &sources {
+        check(source)
+            .map_err(|problem| PrepareError::Download { what: what.into(), problems: vec![problem] })?;
+    }
+    std::fs::create_dir_all(dir).map_err(io(dir))?;
+    let mut lock = Lock::read(dir.join("fetched.lock"))?;
+    let part = Part { name: what.into(), unpacked_max: 0, optional: false, sources };
+    Fetcher { keep: true, ..Fetcher::new(network, run) }.part(&part, dir, &mut lock)
 }
 
 /// One file to download.
@@ -49,11 +80,12 @@ struct Wanted<'a> {
     size: Option<u64>,
     sha256: Option<&'a str>,
     md5: Option<&'a str>,
+    sha1: Option<&'a str>,
 }
 
 impl<'a> Fetcher<'a> {
     pub(crate) fn new(network: &'a Network, run: Run<'a>) -> Self {
-        Self { downloader: Downloader::new(network.patience), network, run }
+        Self { downloader: Downloader::new(network.patience), network, run, keep: false }
     }
 
     /// Fetches a part into `dir` from the first source that works: a file, or a folder of files.
@@ -101,6 +133,7 @@ impl<'a> Fetcher<'a> {
                     size: source.size,
                     sha256: source.sha256.as_deref(),
                     md5: source.md5.as_deref(),
+                    sha1: source.sha1.as_deref(),
                 };
                 let path = dir.join(source.file_name());
                 self.file(&file, &path, lock)?;
@@ -139,6 +172,7 @@ impl<'a> Fetcher<'a> {
                 size: Some(*size),
                 sha256: source.sha256.as_deref().filter(|_| single),
                 md5: source.md5.as_deref().filter(|_| single),
+                sha1: source.sha1.as_deref().filter(|_| single),
             };
             self.file(&file, &into.join(base(path)), lock)?;
         }
@@ -185,6 +219,10 @@ impl<'a> Fetcher<'a> {
         if path.is_file() {
             match self.verify(wanted, path, lock) {
                 Ok(()) => return Ok(()),
+                Err(PrepareError::Checksum { path, problem }) if self.keep => {
+                    let problem = format!("{problem}; move it away to fetch the published file");
+                    return Err(PrepareError::Checksum { path, problem }.into());
+                }
                 Err(error @ PrepareError::Checksum { .. }) => {
                     self.run.note(format!("{error}; it is fetched again"));
                     remove(path)?;
@@ -216,7 +254,7 @@ impl<'a> Fetcher<'a> {
 
     /// Checks size and checksums against manifest or lock file; a file seen for the first time goes into the lock file.
     fn verify(&self, wanted: &Wanted<'_>, path: &Path, lock: &mut Lock) -> Result<()> {
-        let found = digest(path, wanted.md5.is_some(), self.run)?;
+        let found = digest(path, wanted.md5.or(wanted.sha1).is_some(), self.run)?;
         let wrong = |what: &str, found: &str, expected: &str, advice: &str| PrepareError::Checksum {
             path: path.into(),
             problem: format!("its {what} is {found} where {expected} was expected{advice}"),
@@ -236,7 +274,12 @@ impl<'a> Fetcher<'a> {
         {
             return Err(wrong("MD5", &found.md5, md5, ""));
         }
-        if wanted.sha256.is_some() || wanted.md5.is_some() {
+        if let Some(sha1) = wanted.sha1
+            && sha1 != found.sha1
+        {
+            return Err(wrong("SHA-1", &found.sha1, sha1, ""));
+        }
+        if wanted.sha256.or(wanted.md5).or(wanted.sha1).is_some() {
             return Ok(());
         }
         match lock.get(&wanted.address) {

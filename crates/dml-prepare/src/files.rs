@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use md5::Md5;
+use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
 use crate::error::io;
@@ -59,21 +60,22 @@ pub(crate) fn written(path: &Path, more: u64) -> impl FnOnce(std::io::Error) -> 
     }
 }
 
-/// Size, SHA-256 and MD5 of a file, in lower-case hexadecimal.
+/// Size, SHA-256, MD5 and SHA-1 of a file, in lower-case hexadecimal.
 #[derive(Debug)]
 pub(crate) struct Digests {
     pub(crate) size: u64,
     pub(crate) sha256: String,
     pub(crate) md5: String,
+    pub(crate) sha1: String,
 }
 
-/// Reads a file and computes its digests; `md5` says whether that one is wanted.
-pub(crate) fn digest(path: &Path, md5: bool, run: Run<'_>) -> Result<Digests> {
+/// Reads a file and computes its digests; `older` says whether MD5 and SHA-1 are wanted.
+pub(crate) fn digest(path: &Path, older: bool, run: Run<'_>) -> Result<Digests> {
     let mut file = File::open(path).map_err(io(path))?;
     let length = file.metadata().map_err(io(path))?.len();
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     run.send(Event::Started { what: format!("checking {name}"), of: Some(length), bytes: true, from: 0 });
-    let (mut sha, mut md, mut size) = (Sha256::new(), Md5::new(), 0);
+    let (mut sha, mut md, mut sha1, mut size) = (Sha256::new(), Md5::new(), Sha1::new(), 0);
     let mut buffer = vec![0; 1 << 20];
     loop {
         run.check()?;
@@ -82,14 +84,16 @@ pub(crate) fn digest(path: &Path, md5: bool, run: Run<'_>) -> Result<Digests> {
             break;
         }
         sha.update(&buffer[..count]);
-        if md5 {
+        if older {
             md.update(&buffer[..count]);
+            sha1.update(&buffer[..count]);
         }
         size += count as u64;
         run.send(Event::Advanced(size));
     }
     run.send(Event::Finished);
-    Ok(Digests { size, sha256: hex(&sha.finalize()), md5: hex(&md.finalize()) })
+    let [sha256, md5, sha1] = [hex(&sha.finalize()), hex(&md.finalize()), hex(&sha1.finalize())];
+    Ok(Digests { size, sha256, md5, sha1 })
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -25,7 +25,7 @@ pub use download::Patience;
 pub use error::{PrepareError, Result};
 pub use event::{Event, Run};
 pub use extract::{Kind, unpack, unpack_nested};
-pub use fetch::{Network, Offer};
+pub use fetch::{Network, Offer, fetch, silence};
 pub use manifest::{Manifest, Name, Part, Source};
 pub use photos::photo;
 pub use pipeline::{Options, Outcome, Summary, audit, offers, prepare, sampling, verify};

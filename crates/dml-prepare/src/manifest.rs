@@ -109,6 +109,8 @@ pub struct Source {
     pub sha256: Option<String>,
     /// MD5, where it is published.
     pub md5: Option<String>,
+    /// SHA-1, where it is published.
+    pub sha1: Option<String>,
 }
 
 impl Source {
@@ -152,7 +154,7 @@ impl Manifest {
     }
 }
 
-fn check(source: &Source) -> std::result::Result<(), String> {
+pub(crate) fn check(source: &Source) -> std::result::Result<(), String> {
     let address = source.address();
     match (&source.url, &source.hub) {
         (Some(url), None) if url.starts_with("http://") || url.starts_with("https://") => {}
@@ -167,7 +169,7 @@ fn check(source: &Source) -> std::result::Result<(), String> {
     if name.is_empty() || name.starts_with('.') || name.contains(['/', '\\', '?']) {
         return Err(format!("\"{address}\" gives no file name; say one with `file`"));
     }
-    for (checksum, digits) in [(&source.sha256, 64), (&source.md5, 32)] {
+    for (checksum, digits) in [(&source.sha256, 64), (&source.md5, 32), (&source.sha1, 40)] {
         if let Some(hex) = checksum
             && (hex.len() != digits || !hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)))
         {

@@ -1,6 +1,6 @@
 use std::fmt::Write;
 
-use candle_core::Tensor;
+use candle_core::{DType, Device, Tensor};
 
 use crate::{Result, TeacherError};
 
@@ -37,32 +37,33 @@ pub(crate) fn check(sentences: &[&str]) -> Result<()> {
     }
 }
 
-/// Encodes in batches of like length, shortest first, and gives the rows in the order of the sentences; nothing if there
-/// is no sentence. Where `equal`, only sentences of one length share a batch, so that none needs padding.
+/// Encodes in batches of like length, shortest first, and gives the rows in the order of the sentences.
 ///
 /// # Shapes
-/// `encode` takes the indices of a batch and answers (batch, dim).
+/// `encode` takes the indices of a batch and answers (batch, dim); the whole is (n, dim), f32.
 pub(crate) fn in_batches(
     lengths: &[usize],
     size: usize,
-    equal: bool,
-    mut encode: impl FnMut(&[usize]) -> candle_core::Result<Tensor>,
-) -> candle_core::Result<Option<Tensor>> {
+    dim: usize,
+    device: &Device,
+    encode: impl FnMut(&[usize]) -> Result<Tensor>,
+) -> Result<Tensor> {
     let mut order: Vec<usize> = (0..lengths.len()).collect();
     order.sort_by_key(|&i| lengths[i]);
-    let mut batches = Vec::new();
-    for like in order.chunk_by(|&a, &b| !equal || lengths[a] == lengths[b]) {
-        for batch in like.chunks(size) {
-            batches.push(encode(batch)?);
-        }
+    let batches = order.chunks(size).map(encode).collect::<Result<Vec<_>>>()?;
+    if batches.is_empty() {
+        return Ok(Tensor::zeros((0, dim), DType::F32, device)?);
     }
-    let Some(first) = batches.first() else { return Ok(None) };
+    Ok(Tensor::cat(&batches, 0)?.index_select(&places(&order, device)?, 0)?)
+}
+
+/// Where each index stands in a permutation: what undoes it.
+pub(crate) fn places(order: &[usize], device: &Device) -> candle_core::Result<Tensor> {
     let mut place = vec![0u32; order.len()];
     for (row, &i) in order.iter().enumerate() {
         place[i] = row as u32;
     }
-    let place = Tensor::new(place, first.device())?;
-    Tensor::cat(&batches, 0)?.index_select(&place, 0).map(Some)
+    Tensor::new(place, device)
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {

@@ -47,6 +47,15 @@ pub enum TeacherError {
     /// A published file cannot be imported.
     #[error(transparent)]
     Import(#[from] dml_import::ImportError),
+    /// A loss refused its arguments.
+    #[error(transparent)]
+    Loss(#[from] dml_losses::LossError),
+    /// An operation refused its arguments.
+    #[error(transparent)]
+    Op(#[from] dml_ops::OpError),
+    /// Sentences cannot be ranked.
+    #[error(transparent)]
+    Metric(#[from] dml_metrics::MetricError),
     /// A tensor operation failed.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),

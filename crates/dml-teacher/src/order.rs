@@ -1,5 +1,5 @@
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use serde_json::Value;
@@ -7,13 +7,20 @@ use sha2::{Digest, Sha256};
 
 use crate::encoder::{check, hex, in_batches};
 use crate::{Result, SentenceEncoder, TeacherError};
+use files::Object;
 use gru::Gru;
 use vocabulary::Vocabulary;
 
-pub(crate) mod gru;
+mod files;
+mod gru;
+mod pairs;
+mod parameters;
+#[cfg(test)]
+mod tests;
+pub(crate) mod train;
 pub(crate) mod vocabulary;
 
-/// Sentences that go through the network together; all of one length.
+/// Sentences that go through the network together.
 const BATCH: usize = 128;
 
 /// The sentence encoder of order-embeddings (Vendrov et al., ICLR 2016): the paper's teacher.
@@ -34,6 +41,7 @@ pub struct OrderEmbedding {
     fingerprint: String,
     vocabulary: Vocabulary,
     gru: Gru,
+    /// (dim, features) and (dim)
     images: Option<[Tensor; 2]>,
     device: Device,
 }
@@ -44,7 +52,7 @@ impl OrderEmbedding {
     /// # Errors
     /// If a file is missing or damaged, or if the arrays are not those of an order-embedding.
     pub fn from_file(weights: &Path, device: &Device) -> Result<Self> {
-        let (tensors, vocabulary) = read(weights)?;
+        let (tensors, vocabulary) = files::read(weights)?;
         let name = weights.file_stem().unwrap_or(weights.as_os_str()).to_string_lossy().into_owned();
         Self::new(name, weights, tensors, &vocabulary, device)
     }
@@ -53,7 +61,7 @@ impl OrderEmbedding {
         name: String,
         path: &Path,
         tensors: BTreeMap<String, Tensor>,
-        (vocabulary_path, object): &(PathBuf, Value),
+        (vocabulary_path, object): &Object,
         device: &Device,
     ) -> Result<Self> {
         let dim = check_shapes(path, &tensors)?;
@@ -71,10 +79,10 @@ impl OrderEmbedding {
         let fingerprint = fingerprint(&name, &tensors, &vocabulary, absolute)?;
         let get = |name: &str| tensors[name].to_device(device).and_then(|tensor| tensor.to_dtype(DType::F32));
         let images = match tensors.contains_key("ff_image_W") {
-            true => Some([get("ff_image_W")?, get("ff_image_b")?]),
+            true => Some([get("ff_image_W")?.t()?.contiguous()?, get("ff_image_b")?]),
             false => None,
         };
-        let gru = Gru::new(get)?;
+        let gru = Gru::from_published(get)?;
         Ok(Self { name, dim, absolute, fingerprint, vocabulary, gru, images, device: device.clone() })
     }
 
@@ -93,7 +101,7 @@ impl OrderEmbedding {
                 self.name
             )));
         };
-        Ok(finish(&features.matmul(weight)?.broadcast_add(bias)?, self.absolute)?)
+        Ok(finish(&dml_ops::linear(features, weight, Some(bias))?, self.absolute)?)
     }
 }
 
@@ -114,14 +122,9 @@ impl SentenceEncoder for OrderEmbedding {
         check(sentences)?;
         let steps: Vec<Vec<u32>> = sentences.iter().map(|sentence| self.vocabulary.steps(sentence)).collect();
         let lengths: Vec<usize> = steps.iter().map(Vec::len).collect();
-        let rows = in_batches(&lengths, BATCH, true, |batch| {
-            let ids = batch.iter().flat_map(|&i| steps[i].iter().copied()).collect::<Vec<u32>>();
-            let ids = Tensor::from_vec(ids, (batch.len(), lengths[batch[0]]), &self.device)?;
-            finish(&self.gru.forward(&ids, None)?, self.absolute)
-        })?;
-        Ok(match rows {
-            Some(rows) => rows,
-            None => Tensor::zeros((0, self.dim), DType::F32, &self.device)?,
+        in_batches(&lengths, BATCH, self.dim, &self.device, |batch| {
+            let batch: Vec<&[u32]> = batch.iter().map(|&i| &*steps[i]).collect();
+            Ok(finish(&self.gru.forward(&batch)?, self.absolute)?)
         })
     }
 }
@@ -132,27 +135,6 @@ pub(crate) fn finish(rows: &Tensor, absolute: bool) -> candle_core::Result<Tenso
     let norm = (rows.sqr()?.sum_keepdim(1)? + 1e-24)?.sqrt()?;
     let unit = rows.broadcast_div(&norm)?;
     if absolute { unit.abs() } else { Ok(unit) }
-}
-
-type Object = (PathBuf, Value);
-
-fn read(weights: &Path) -> Result<(BTreeMap<String, Tensor>, Object)> {
-    if weights.extension().is_some_and(|extension| extension == "npz") {
-        let vocabulary = weights.with_extension("pkl");
-        let object = dml_import::read_object(&vocabulary)?;
-        return Ok((dml_import::read_npz(weights)?, (vocabulary, object)));
-    }
-    let wrong = |path: &Path, e: &dyn std::fmt::Display| TeacherError::Model {
-        path: path.into(),
-        problem: format!("cannot be understood: {e}"),
-    };
-    let bytes =
-        |path: &Path| std::fs::read(path).map_err(|source| TeacherError::Io { path: path.into(), source });
-    let tensors = candle_core::safetensors::load_buffer(&bytes(weights)?, &Device::Cpu);
-    let tensors = tensors.map_err(|e| wrong(weights, &e))?;
-    let vocabulary = weights.with_extension("json");
-    let object = serde_json::from_slice(&bytes(&vocabulary)?).map_err(|e| wrong(&vocabulary, &e))?;
-    Ok((tensors.into_iter().collect(), (vocabulary, object)))
 }
 
 /// Checks names and shapes; answers the dimension of the state.

@@ -219,12 +219,8 @@ impl SentenceEncoder for SentenceTransformer {
             .encode_batch_fast(texts, true)
             .map_err(|e| TeacherError::Invalid(format!("the sentences cannot be tokenized: {e}")))?;
         let lengths: Vec<usize> = encodings.iter().map(Encoding::len).collect();
-        let rows = in_batches(&lengths, BATCH, false, |batch| {
-            self.encode_batch(&batch.iter().map(|&i| &encodings[i]).collect::<Vec<_>>())
-        })?;
-        Ok(match rows {
-            Some(rows) => rows,
-            None => Tensor::zeros((0, self.dim), DType::F32, &self.device)?,
+        in_batches(&lengths, BATCH, self.dim, &self.device, |batch| {
+            Ok(self.encode_batch(&batch.iter().map(|&i| &encodings[i]).collect::<Vec<_>>())?)
         })
     }
 }

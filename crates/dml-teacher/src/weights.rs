@@ -1,13 +1,18 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use candle_core::Device;
 use hf_hub::{HFClient, HFClientSync, HFResult};
 
 use crate::layout::FILES;
-use crate::{Result, TeacherError};
+use crate::{Lexical, OrderEmbedding, Result, SentenceEncoder, SentenceTransformer, TeacherError};
 
 /// The hub's name for the default encoder: 6 layers, 384 dimensions, Apache-2.0.
 pub const ALL_MINILM_L6_V2: &str = "sentence-transformers/all-MiniLM-L6-v2";
+
+/// In place of a path: the encoder that needs no file.
+const LEXICAL: &str = "lexical";
+const LEXICAL_DIM: usize = 256;
 
 /// Finds the folder of a sentence encoder: the one given; else `all-MiniLM-L6-v2` in the folder that the environment
 /// variable `DML_WEIGHTS` names; else in `dml-weights` of the user's cache (`$XDG_CACHE_HOME` or `~/.cache`); else from
@@ -42,6 +47,56 @@ pub fn find_sentence_transformer_here() -> Option<PathBuf> {
         snapshot.local_files_only(true).send().ok().filter(|dir| dir.join("model.safetensors").is_file())
     };
     local.into_iter().find(|dir| dir.join("config.json").is_file()).or_else(cached)
+}
+
+/// The sentence encoder that a path names: an order-embedding (its `.npz` or `.safetensors` file, or a folder that has one),
+/// the folder of a sentence-transformers model, or, for `lexical`, [`Lexical`] of 256 values. Without a path, what [`find_sentence_transformer`] finds.
+///
+/// # Errors
+/// If the path holds neither, with what was found there; and those of [`OrderEmbedding::from_file`],
+/// [`SentenceTransformer::from_dir`] and [`find_sentence_transformer`].
+pub fn load_encoder(path: Option<&Path>, device: &Device) -> Result<Box<dyn SentenceEncoder>> {
+    if path == Some(Path::new(LEXICAL)) {
+        return Ok(Box::new(Lexical::new(LEXICAL_DIM)?));
+    }
+    if let Some(path) = path
+        && let Some(weights) = order_embedding(path)?
+    {
+        return Ok(Box::new(OrderEmbedding::from_file(&weights, device)?));
+    }
+    Ok(Box::new(SentenceTransformer::from_dir(&find_sentence_transformer(path)?, device)?))
+}
+
+/// The weights of the order-embedding that is there, if it is one: a file, or the only one in a folder that has no
+/// `config.json` or `modules.json`, as every sentence-transformers model has.
+fn order_embedding(path: &Path) -> Result<Option<PathBuf>> {
+    if path.is_file() {
+        return Ok(Some(path.to_owned()));
+    }
+    if path.join("modules.json").exists() || path.join("config.json").exists() {
+        return Ok(None);
+    }
+    let entries = std::fs::read_dir(path).map_err(|source| TeacherError::Io { path: path.into(), source })?;
+    let mut found: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    found.retain(|file| {
+        let beside = |extension: &str| file.with_extension(extension).is_file();
+        match file.extension().and_then(|extension| extension.to_str()) {
+            Some("npz") => beside("pkl"),
+            Some("safetensors") => beside("json"),
+            _ => false,
+        }
+    });
+    match &found[..] {
+        [weights] => Ok(Some(weights.clone())),
+        _ => Err(TeacherError::Model {
+            path: path.into(),
+            problem: format!(
+                "is neither the folder of a sentence-transformers model (modules.json, config.json, …) nor that of one \
+                 order-embedding (.safetensors and .json, or .npz and .pkl, of one name; there are {})",
+                found.len()
+            ),
+        }),
+    }
 }
 
 /// Downloads a model, unless the hub's cache has all of it, and gives its folder.

@@ -38,6 +38,7 @@ pub use log::Log;
 pub use method::{Method, Pair};
 pub use monitor::MonitorConfig;
 pub use optimizer::{AdamSharing, LearningRates};
+pub use photographs::photograph_features;
 pub use responses::Recording;
 pub use schedule::{Length, Phase, Preserve, Recorded, Schedule, Stream, Supervise};
 pub use sweep::{Axis, Grid, Planned, Sweep, SweepEvent, SweepRun, SweepSettings, sweep};

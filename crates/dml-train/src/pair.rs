@@ -6,9 +6,7 @@ use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 use dml_data::Dataset;
-use dml_teacher::{
-    EmbeddingCache, Lexical, OrderEmbedding, SentenceEncoder, SentenceTransformer, find_sentence_transformer,
-};
+use dml_teacher::{EmbeddingCache, SentenceEncoder, load_encoder};
 
 use crate::Result;
 use crate::evaluate::EvalSet;
@@ -16,10 +14,6 @@ use crate::event::Event;
 use crate::experiment::{CAPTION, CLASS, Place, Source};
 use crate::targets::Targets;
 use crate::trainer::TrainSet;
-
-/// In place of a path to a sentence encoder: the one that needs no file.
-const LEXICAL: &str = "lexical";
-const LEXICAL_DIM: usize = 256;
 
 /// The parts of both sets.
 pub(crate) struct Parts {
@@ -55,7 +49,7 @@ impl Parts {
         root: Option<(&'static str, BTreeMap<String, Tensor>)>,
         sink: &mut dyn FnMut(&Event),
     ) -> Result<Source> {
-        let teacher = encoder(teacher, place.device)?;
+        let teacher = load_encoder(teacher, place.device)?;
         let mut targets = |set: &Arc<dyn Dataset>| targets(place, &*teacher, set, sink);
         let mut train = |dataset: Arc<dyn Dataset>| -> Result<TrainSet> {
             let targets = targets(&dataset)?;
@@ -83,14 +77,6 @@ pub(crate) fn imported(
     let mut tensors = dml_model::load_safetensors(path, device)?;
     tensors.retain(|name, _| !name.starts_with("fc8."));
     Ok(Some(("root", tensors)))
-}
-
-fn encoder(teacher: Option<&Path>, device: &Device) -> Result<Box<dyn SentenceEncoder>> {
-    Ok(match teacher {
-        Some(path) if path == Path::new(LEXICAL) => Box::new(Lexical::new(LEXICAL_DIM)?),
-        Some(path) if path.is_file() => Box::new(OrderEmbedding::from_file(path, device)?),
-        _ => Box::new(SentenceTransformer::from_dir(&find_sentence_transformer(teacher)?, device)?),
-    })
 }
 
 /// Targets of a dataset; captions that were embedded before come from the cache.
@@ -126,13 +112,5 @@ mod tests {
         let (prefix, tensors) = imported(Some(&path), &Device::Cpu).unwrap().unwrap();
         assert_eq!((prefix, tensors.into_keys().collect::<Vec<_>>()), ("root", vec!["conv1.weight".into()]));
         assert!(imported(None, &Device::Cpu).unwrap().is_none());
-    }
-
-    #[test]
-    fn encoders_are_told_by_what_is_named() {
-        let lexical = encoder(Some(Path::new("lexical")), &Device::Cpu).unwrap();
-        assert_eq!(lexical.dim(), LEXICAL_DIM);
-        let error = encoder(Some(Path::new("/nowhere/at/all")), &Device::Cpu).err().unwrap().to_string();
-        assert!(error.contains("/nowhere/at/all"), "{error}");
     }
 }

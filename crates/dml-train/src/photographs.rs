@@ -1,15 +1,17 @@
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-use candle_core::DType;
+use candle_core::{DType, Device};
 use candle_nn::VarBuilder;
 use dml_data::{
-    BgrPipeline, Features, Flickr8k, ImagePipeline, PhotoPipeline, Prefetch, Rows, View, Voc, cached_rows,
+    BgrPipeline, Dataset, Features, Flickr8k, ImagePipeline, PhotoPipeline, Prefetch, Rows, View, Voc,
+    cached_rows,
 };
 use dml_model::{EfficientNetLite0, RootConfig, efficientnet, weights};
 use sha2::{Digest, Sha256};
 
-use crate::config::PhotographsConfig;
+use crate::config::{Config, PhotographsConfig};
 use crate::event::Event;
 use crate::experiment::{Place, Source};
 use crate::pair::{Parts, imported};
@@ -56,27 +58,68 @@ pub(crate) fn source(
     parts.source(place, paths.teacher.as_deref(), root, sink)
 }
 
-/// The pooled features of each dataset, from the cache where they have been computed before.
+/// The pooled features of EfficientNet-Lite0 for each photograph of a set, computed once and kept in the cache of
+/// [`Config::sample`]; the checkpoint is looked for in the usual places where none is given.
+///
+/// # Errors
+/// If a photograph or the checkpoint cannot be read, or `stop` was set from outside meanwhile.
+pub fn photograph_features(
+    set: &Arc<dyn Dataset>,
+    checkpoint: Option<&Path>,
+    device: &Device,
+    stop: &Arc<AtomicBool>,
+    sink: &mut dyn FnMut(&Event),
+) -> Result<Rows> {
+    let config = Config::sample();
+    let weights = weights::find(&weights::EFFICIENTNET_LITE0, checkpoint)?;
+    Ok(Pooled::new(&weights, device)?.of(Place { config: &config, device, stop }, set, sink)?.1)
+}
+
+/// Each dataset as the pooled features of its images.
 fn features(place: Place, weights: &Path, parts: Parts, sink: &mut dyn FnMut(&Event)) -> Result<Parts> {
-    let device = place.device;
-    let bytes = std::fs::read(weights).map_err(|source| TrainError::Io { path: weights.into(), source })?;
-    let fingerprint = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    let tensors = efficientnet::read_weights(weights, device)?.into_iter().collect();
-    let trunk = EfficientNetLite0::new(VarBuilder::from_tensors(tensors, DType::F32, device))?;
+    let trunk = Pooled::new(weights, place.device)?;
     parts.map(|set| {
-        let key = format!("EfficientNet-Lite0 pooled|{fingerprint}|{}", set.fingerprint());
+        let (key, rows) = trunk.of(place, &set, sink)?;
+        Ok(Arc::new(Features::new(set, rows, &key)?))
+    })
+}
+
+/// A frozen EfficientNet-Lite0.
+struct Pooled {
+    trunk: EfficientNetLite0,
+    fingerprint: String,
+}
+
+impl Pooled {
+    fn new(weights: &Path, device: &Device) -> Result<Self> {
+        let bytes =
+            std::fs::read(weights).map_err(|source| TrainError::Io { path: weights.into(), source })?;
+        let fingerprint = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        let tensors = efficientnet::read_weights(weights, device)?.into_iter().collect();
+        let trunk = EfficientNetLite0::new(VarBuilder::from_tensors(tensors, DType::F32, device))?;
+        Ok(Self { trunk, fingerprint })
+    }
+
+    /// The pooled features of a dataset, from the cache where they have been computed before, with their key there.
+    fn of(
+        &self,
+        place: Place,
+        set: &Arc<dyn Dataset>,
+        sink: &mut dyn FnMut(&Event),
+    ) -> Result<(String, Rows)> {
+        let key = format!("EfficientNet-Lite0 pooled|{}|{}", self.fingerprint, set.fingerprint());
         let rows = cached_rows(&place.config.cache, &key, set.len(), efficientnet::POOLED, || {
             let mut values = Vec::with_capacity(set.len() * efficientnet::POOLED);
             let what = format!("features of {}", set.name());
             let (ahead, order) = (Prefetch::default(), (0..set.len()).collect());
-            for batch in ahead.batches(set.clone(), order, View::evaluation(), BATCH, device)? {
+            for batch in ahead.batches(set.clone(), order, View::evaluation(), BATCH, place.device)? {
                 let done = values.len() / efficientnet::POOLED;
                 place.go_on(&what)?;
                 sink(&Event::Preparing { what: what.clone(), done, of: set.len() });
-                values.extend(trunk.pooled(&batch?.inputs)?.flatten_all()?.to_vec1::<f32>()?);
+                values.extend(self.trunk.pooled(&batch?.inputs)?.flatten_all()?.to_vec1::<f32>()?);
             }
             Ok::<_, TrainError>(Rows { dim: efficientnet::POOLED, values })
         })?;
-        Ok(Arc::new(Features::new(set, rows, &key)?))
-    })
+        Ok((key, rows))
+    }
 }

@@ -1,24 +1,13 @@
-//! One file over HTTP, checked, under its name only when whole; or from the Hugging Face hub.
+//! One file of published weights, from its publisher or from the Hugging Face hub.
 
-use std::fs::File;
-use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::AtomicBool;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result};
+use dml_prepare::{Event, Network, Run, Source};
 use hf_hub::{HFClient, HFClientSync};
-use sha1::Sha1;
-use sha2::{Digest, Sha256};
-use ureq::tls::{RootCerts, TlsConfig};
 
-/// What is known of a file.
-#[derive(Default)]
-pub(crate) struct Checks {
-    pub(crate) size: Option<u64>,
-    pub(crate) sha256: Option<String>,
-    pub(crate) sha1: Option<String>,
-}
+use crate::progress::{FetchProgress, complain};
 
 /// Downloads a file from the hub, unless the hub's cache has it.
 pub(crate) fn from_hub(hub: &str, file: &str) -> Result<PathBuf> {
@@ -34,71 +23,23 @@ pub(crate) fn from_hub(hub: &str, file: &str) -> Result<PathBuf> {
     })
 }
 
-/// Downloads a file, unless it is there and passes its checks.
-pub(crate) fn from_url(url: &str, path: &Path, checks: &Checks) -> Result<()> {
-    if path.exists() {
-        let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
-        return copy_checked(file, &mut std::io::sink(), checks).with_context(|| {
-            format!("{} is there but not the published file; move it away", path.display())
-        });
-    }
-    let folder = path.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
-    let response = agent(Duration::from_secs(30)).get(url).call();
-    let body = response.with_context(|| format!("fetching {url}"))?.into_body();
-    let mut temporary = tempfile::NamedTempFile::new_in(folder).context("making a temporary file")?;
-    copy_checked(body.into_reader(), &mut temporary, checks).with_context(|| format!("fetching {url}"))?;
-    temporary.as_file().sync_all().with_context(|| format!("writing {}", path.display()))?;
-    temporary.persist(path).with_context(|| format!("writing {}", path.display()))?;
-    Ok(())
-}
-
-/// A client that waits so long for a connection and for an answer to begin.
-pub(crate) fn agent(patience: Duration) -> ureq::Agent {
-    let tls = TlsConfig::builder()
-        .root_certs(RootCerts::PlatformVerifier)
-        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-        .build();
-    let config = ureq::Agent::config_builder()
-        .timeout_connect(Some(patience))
-        .timeout_recv_response(Some(patience))
-        .tls_config(tls)
-        .build();
-    ureq::Agent::new_with_config(config)
-}
-
-fn copy_checked(mut from: impl Read, to: &mut impl Write, checks: &Checks) -> Result<()> {
-    let (mut size, mut sha1, mut sha256) = (0, Sha1::new(), Sha256::new());
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        let n = from.read(&mut buffer)?;
-        if n == 0 {
-            break;
-        }
-        to.write_all(&buffer[..n])?;
-        size += n as u64;
-        sha1.update(&buffer[..n]);
-        sha256.update(&buffer[..n]);
-    }
-    if let Some(wanted) = checks.size
-        && wanted != size
-    {
-        bail!("{size} bytes came; the published file has {wanted}");
-    }
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    for (name, wanted, got) in
-        [("sha256", &checks.sha256, hex(&sha256.finalize())), ("sha1", &checks.sha1, hex(&sha1.finalize()))]
-    {
-        if let Some(wanted) = wanted {
-            ensure!(*wanted == got, "its {name} is {got}; the published file's is {wanted}");
-        }
-    }
-    Ok(())
+/// Downloads a file as datasets are: resumed, checked, and not again where it is there.
+pub(crate) fn from_url(name: &str, source: Source, folder: &Path, stop: &AtomicBool) -> Result<PathBuf> {
+    let progress = FetchProgress::default();
+    let events = |event: Event| match event {
+        Event::Started { what, of, from, .. } => progress.start(what, of, from),
+        Event::Advanced(at) => progress.advance(at),
+        Event::Finished => progress.finish(),
+        Event::Note(text) => complain(&text),
+        Event::LeftOut { .. } => {}
+    };
+    let run = Run { events: &events, stop };
+    Ok(dml_prepare::fetch(name, vec![source], folder, &Network::default(), run)?)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::{BufRead, BufReader};
+    use std::io::{BufRead, BufReader, Write};
     use std::net::TcpListener;
 
     use super::*;
@@ -122,28 +63,33 @@ mod tests {
     #[test]
     fn a_file_is_there_only_if_it_is_the_published_one() {
         let (url, folder) = (server(), tempfile::tempdir().unwrap());
-        let digest = |digest: &str| Some(digest.to_string());
-        let right = Checks {
-            size: Some(7),
-            sha256: digest("9a129038d9a00aed0cf6a7ea059ca50a813449061ab87848cf1a13eafdf33b2c"),
-            sha1: None,
-        };
-        let check = |checks: &Checks, problem: &str| {
-            let path = folder.path().join("wrong");
-            let message = format!("{:#}", from_url(&url, &path, checks).unwrap_err());
+        let source = || Source { url: Some(url.clone()), file: Some("file".into()), ..Source::default() };
+        let fetch =
+            |source: Source, folder: &Path| from_url("weights", source, folder, &AtomicBool::new(false));
+        let check = |source: Source, problem: &str| {
+            let message = format!("{:#}", fetch(source, folder.path()).unwrap_err());
             assert!(message.contains(problem) && message.contains(&url), "{message}");
-            assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "{problem}");
+            assert!(!folder.path().join("file").exists(), "{problem}");
         };
-        check(&Checks { size: Some(8), ..Checks::default() }, "7 bytes came; the published file has 8");
-        check(&Checks { sha256: digest("00"), ..Checks::default() }, "its sha256 is");
-        check(&Checks { sha1: digest("00"), ..Checks::default() }, "its sha1 is");
-        let path = folder.path().join("sub/right");
-        from_url(&url, &path, &right).unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), b"weights");
+        check(Source { size: Some(8), ..source() }, "its size is 7 where 8 was expected");
+        check(Source { sha256: Some("0".repeat(64)), ..source() }, "its SHA-256 is");
+        check(Source { sha1: Some("0".repeat(40)), ..source() }, "its SHA-1 is");
+        let right = Source {
+            size: Some(7),
+            sha256: Some("9a129038d9a00aed0cf6a7ea059ca50a813449061ab87848cf1a13eafdf33b2c".into()),
+            ..source()
+        };
+        let sub = folder.path().join("sub");
+        let path = fetch(right.clone(), &sub).unwrap();
+        assert_eq!(
+            (path.as_path(), std::fs::read(&path).unwrap()),
+            (&*sub.join("file"), b"weights".to_vec())
+        );
         // It is not asked for again: nobody answers there.
-        from_url("http://127.0.0.1:9/file", &path, &right).unwrap();
+        fetch(Source { url: Some("http://127.0.0.1:9/file".into()), ..right.clone() }, &sub).unwrap();
         std::fs::write(&path, b"other").unwrap();
-        let message = format!("{:#}", from_url(&url, &path, &right).unwrap_err());
+        let message = format!("{:#}", fetch(right, &sub).unwrap_err());
         assert!(message.contains("move it away"), "{message}");
+        assert_eq!(std::fs::read(&path).unwrap(), b"other");
     }
 }

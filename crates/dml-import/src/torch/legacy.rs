@@ -11,9 +11,8 @@ pub(crate) fn is_legacy(file: &[u8]) -> bool {
 
 fn magic(cursor: &mut Cursor) -> bool {
     // The first pickle is nothing but the number; another kind of file need not be read to its end.
-    let mut head = cursor.take(3 + 1 + MAGIC.len() + 1).unwrap_or_default();
-    head = head.strip_prefix(b"\x80\x02\x8a\x0a").unwrap_or_default();
-    head.strip_suffix(b".") == Some(&MAGIC)
+    let starts = [b"\x80\x02".as_slice(), b"\x80\x03", b"\x80\x04\x95\x0d\0\0\0\0\0\0\0"];
+    starts.iter().any(|start| cursor.passes(&[start, b"\x8a\x0a".as_slice(), &MAGIC, b"."].concat()))
 }
 
 pub(super) fn parse(file: &[u8]) -> Result<BTreeMap<String, Tensor>> {

@@ -4,6 +4,8 @@ use super::*;
 
 const LEGACY: &[u8] = include_bytes!("../../tests/golden/legacy.pth");
 const ZIP: &[u8] = include_bytes!("../../tests/golden/zip.pth");
+const LEGACY_4: &[u8] = include_bytes!("../../tests/golden/legacy-4.pth");
+const ZIP_4: &[u8] = include_bytes!("../../tests/golden/zip-4.pth");
 
 /// The message with which a file is refused.
 fn refusal(file: &[u8]) -> String {
@@ -42,7 +44,7 @@ fn with_view(offset: &[u8], size: &[u8], stride: &[u8]) -> Vec<u8> {
 #[test]
 fn torch_wrote_what_is_read() {
     // The second lies under `state_dict`, beside numbers.
-    for file in [LEGACY, ZIP] {
+    for file in [LEGACY, ZIP, LEGACY_4, ZIP_4] {
         check_views(&parse(file).unwrap());
     }
 }
@@ -161,7 +163,15 @@ fn hostile_pickles_are_errors() {
         (b"\x80\x02K\x01}b.", "attributes may not be set"),
         (b"\x80\x02X\xff\xff\xff\xff.", "cut short"),
         (b"\x80\x02X\x01\x00\x00\x00\xff.", "not UTF-8"),
-        (b"\x80\x04.", "protocol 4"),
+        (b"\x80\x05.", "protocol 5"),
+        (b"\x80\x04\x8c\x02os\x8c\x06system\x93.", "os.system is not allowed"),
+        (b"\x80\x04\x8c\x08builtins\x8c\x04eval\x93.", "builtins.eval is not allowed"),
+        (b"\x80\x04K\x01K\x02\x93.", "a text was expected"),
+        (b"\x80\x04\x8d\xff\xff\xff\xff\xff\xff\xff\xffa.", "cut short"),
+        (b"\x80\x04\x8e\xff\xff\xff\xff\xff\xff\xff\x7fa.", "cut short"),
+        (b"\x80\x04\x94.", "too few values"),
+        (b"\x80\x04\x8f.", "0x8f has no place"),
+        (b"\x80\x04)\x81.", "0x81 has no place"),
         (b"\x80\x02].", "no state dictionary"),
         (b"\x80\x02}K\x01K\x02s.", "a text was expected"),
     ] {

@@ -6,6 +6,7 @@ Python 2's pickles: forms_python2.py.
 """
 import collections
 import pathlib
+import pickle
 import sys
 
 import numpy as np
@@ -145,6 +146,19 @@ else:
     write(here, "narrow")
     torch.save(views(), here / "legacy.pth", _use_new_zipfile_serialization=False)
     torch.save({"state_dict": views(), "epoch": 3, "best": 0.5}, here / "zip.pth")
+    # Later pickles than torch's own default, and Python 3's of arrays.
+    torch.save(views(), here / "legacy-4.pth", pickle_protocol=4, _use_new_zipfile_serialization=False)
+    torch.save(views(), here / "zip-4.pth", pickle_protocol=4)
+    words = {"a": 2, "dog's": 3, "caf\xe9 \u20ac \U0001f600": 4, 'tab\there "\\" \xe9': 5}
+    options = {"dim": 3, "dim_word": 4, "abs": True, "margin": 0.05, "n_words": 6, "encoder": "gru", "load_from": None,
+               "big": 2**40, "long": 7, "list": [1, 2.5], "cnn": "10crop"}
+    for protocol in (3, 4):
+        values = [value for _, weight, bias in parameters(VGG_S, "narrow")
+                  for value in (np.ascontiguousarray(weight.T) if weight.ndim == 2 else weight, bias)]
+        network = {"values": values, "mean image": parameter("mean", (3, 4, 5))}
+        (here / f"vgg_cnn_s-{protocol}.pkl").write_bytes(pickle.dumps(network, protocol))
+        order = {"options": options, "worddict": collections.OrderedDict(words)}
+        (here / f"order-{protocol}.pkl").write_bytes(pickle.dumps(order, protocol))
     (here / "cube.binaryproto").write_bytes(
         fill(FORK["BlobProto"](), parameter("mean", (3, 2, 4, 5)), FIVE).SerializeToString())
     (here / "image.binaryproto").write_bytes(

@@ -22,9 +22,11 @@ cases = []
 
 
 def case(name, loss, prediction, second, function, parameter=None):
-    """One case: the inputs, the loss, and its gradient with respect to the prediction."""
-    x = prediction.clone().requires_grad_(True)
-    value = function(x)
+    """One case: the inputs, the loss, and its gradient with respect to the prediction; and to the second argument where the
+    function takes it."""
+    x, y = prediction.clone().requires_grad_(True), second.clone()
+    both = function.__code__.co_argcount == 2
+    value = function(x, y.requires_grad_(True)) if both else function(x)
     value.backward()
     cases.append({
         "name": name,
@@ -34,6 +36,7 @@ def case(name, loss, prediction, second, function, parameter=None):
         "second": second.tolist(),
         "value": value.item(),
         "gradient": x.grad.tolist(),
+        **({"second_gradient": y.grad.tolist()} if both else {}),
     })
 
 
@@ -89,6 +92,23 @@ for n, d, size in [(4, 6, 1.0), (1, 3, 1.0), (5, 8, 100.0)]:
             return (F.cross_entropy(scores, own) + F.cross_entropy(scores.T, own)) / 2
 
         case(f"info_nce {n}x{d} tau={tau}", "info_nce", x, y, info_nce, tau)
+
+for n, d, size in [(5, 6, 1.0), (1, 3, 1.0), (2, 4, 1.0), (8, 7, 3.0)]:
+    a, b = normal(n, d, size), normal(n, d, size)
+    for kind in ["order", "cosine"]:
+        for hinges in ["sum", "hardest"]:
+            for margin in [0.05, 0.2, 2.0]:
+
+                def ranking(a, b):
+                    if kind == "order":
+                        scores = -F.relu(a[:, None] - b[None]).square().sum(2)
+                    else:
+                        scores = F.normalize(a) @ F.normalize(b).T
+                    costs = [F.relu(margin - scores.diagonal()[:, None] + s) for s in [scores, scores.T]]
+                    costs = [cost.masked_fill(torch.eye(n, dtype=torch.bool), 0.0) for cost in costs]
+                    return sum(cost.sum() if hinges == "sum" else cost.max(1)[0].sum() for cost in costs) / n
+
+                case(f"ranking {kind} {hinges} {n}x{d} margin={margin}", f"ranking_{kind}_{hinges}", a, b, ranking, margin)
 
 assert all(math.isfinite(c["value"]) for c in cases)
 path = pathlib.Path(__file__).with_suffix(".json")

@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Tensor, Var};
 use dml_losses::*;
 
 /// Losses of (prediction, second argument); those with a parameter get 2.
-pub(crate) const ALL: [&str; 10] = [
+pub(crate) const ALL: [&str; 14] = [
     "cls",
     "cls_soft",
     "cls_multi_hot",
@@ -15,6 +15,10 @@ pub(crate) const ALL: [&str; 10] = [
     "distill_multi_label",
     "l1",
     "l2",
+    "ranking_order_sum",
+    "ranking_order_hardest",
+    "ranking_cosine_sum",
+    "ranking_cosine_hardest",
 ];
 
 pub(crate) fn apply(loss: &str, prediction: &Tensor, second: &Tensor, parameter: f64) -> Result<Tensor> {
@@ -29,6 +33,12 @@ pub(crate) fn apply(loss: &str, prediction: &Tensor, second: &Tensor, parameter:
         "distill_multi_label" => distill_multi_label(prediction, second, parameter),
         "l1" => l1(prediction, second),
         "l2" => l2(prediction, second),
+        "ranking_order_sum" => ranking(prediction, second, Similarity::Order, parameter, Hinges::Sum),
+        "ranking_order_hardest" => ranking(prediction, second, Similarity::Order, parameter, Hinges::Hardest),
+        "ranking_cosine_sum" => ranking(prediction, second, Similarity::Cosine, parameter, Hinges::Sum),
+        "ranking_cosine_hardest" => {
+            ranking(prediction, second, Similarity::Cosine, parameter, Hinges::Hardest)
+        }
         _ => unreachable!("{loss}"),
     }
 }

@@ -47,7 +47,7 @@ fn labels() {
 fn second_arguments_are_like_the_first() {
     let x = zeros((2, 3), DType::F32);
     type Loss = fn(&Tensor, &Tensor) -> Result<Tensor>;
-    let losses: [(Loss, &str, &str); 8] = [
+    let losses: [(Loss, &str, &str); 9] = [
         (cls_soft, "targets", "logits"),
         (bce, "targets", "logits"),
         (emb, "target", "predicted"),
@@ -56,6 +56,7 @@ fn second_arguments_are_like_the_first() {
         (|x, y| distill_multi_label(x, y, 2.0), "recorded", "logits"),
         (l1, "recorded", "logits"),
         (l2, "recorded", "logits"),
+        (|x, y| ranking(x, y, Similarity::Order, 0.05, Hinges::Sum), "b", "a"),
     ];
     for (loss, second, first) in losses {
         check(

@@ -22,6 +22,11 @@ fn check(case: &Value, dtype: DType, device: &Device, tolerance: f64) {
     });
     assert_close(&name, &[value], &[case["value"].as_f64().unwrap()], tolerance);
     assert_close(&name, &gradient, &rows("gradient").concat(), tolerance);
+    if case.get("second_gradient").is_some() {
+        let prediction = matrix(&rows("prediction"), dtype, device);
+        let (_, gradient) = value_and_gradient(&second, |second| apply(loss, &prediction, second, parameter));
+        assert_close(&name, &gradient, &rows("second_gradient").concat(), tolerance);
+    }
 }
 
 #[test]

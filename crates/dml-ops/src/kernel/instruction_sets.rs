@@ -13,6 +13,7 @@ use super::linear::{Linear, Sizes};
 use super::lrn::Normalise;
 use super::simd::testing::on_each;
 use super::sums::{Means, Sums};
+use super::violation::Violation;
 use super::{Kernel, Scalar};
 use crate::{Activation, Algorithm};
 
@@ -42,6 +43,18 @@ fn check_all<T: Scalar>(tolerance: f64) {
         check("linear", tolerance, || Linear { sizes, relu: true }.run([&x, &w, &bias]));
         check("data gradient", tolerance, || sizes.data_gradient(&w, &dy));
         check("weight gradient", tolerance, || sizes.weight_gradient(&x, &dy));
+    }
+    for (rows, others, dim) in [(3, 5, 200), (2, 1, 7)] {
+        let pairs = Violation { rows, others, dim };
+        let (a, b) = (wave::<T>(rows * dim, 0.7), wave::<T>(others * dim, 1.1));
+        let gradient = wave::<T>(rows * others, 0.3);
+        check("order violation", tolerance, || pairs.run([&a, &b]));
+        for input in 0..2 {
+            check("its gradient", tolerance, || {
+                let gradients = pairs.gradients([&a, &b], [&[], &gradient], [true; 2]).unwrap();
+                gradients[input].clone().unwrap()
+            });
+        }
     }
     for (channels, kernel, stride) in [(70, 3, 1), (37, 5, 2)] {
         let g = Geometry {

@@ -29,6 +29,8 @@ const TASKS: usize = 16;
 const PIECE: [usize; 2] = [512, 32];
 /// Inputs and outputs of a task of the weight gradient.
 const BLOCK: [usize; 2] = [2048, 48];
+/// Rows that the weight gradient sums at a time.
+const ROWS: usize = 128;
 
 /// Rows of x, inputs and outputs.
 #[derive(Clone, Copy)]
@@ -90,7 +92,7 @@ impl<T: Scalar> Packed<T> {
 }
 
 impl Sizes {
-    fn forward<T: Scalar>(self, x: &[T], w: &[T], bias: Option<&[T]>, relu: bool) -> Vec<T> {
+    pub(super) fn forward<T: Scalar>(self, x: &[T], w: &[T], bias: Option<&[T]>, relu: bool) -> Vec<T> {
         let Self { rows, inputs, outputs } = self;
         let packed = (rows > FEW && inputs > 0).then(|| Packed::new(x, self));
         let task = GROUP * outputs.div_ceil(GROUP * TASKS).min(GROUPS);
@@ -178,23 +180,26 @@ impl Sizes {
         let write = |dw: Place<T>| {
             (0..across * outputs.div_ceil(high)).into_par_iter().for_each(|task| {
                 let (i, o) = (part(task % across, wide, inputs), part(task / across, high, outputs));
-                for group in parts(o.len(), GROUP) {
-                    let product = Product {
-                        rows: group.len(),
-                        columns: i.len(),
-                        runs: &[Run { a: 0, b: 0, len: rows }],
-                        a: dy[o.start + group.start..].as_ptr(),
-                        a_row: 1,
-                        a_step: outputs,
-                        b: x[i.start..].as_ptr(),
-                        b_panel: columns::<T>(),
-                        b_step: inputs,
-                        c: dw.at((o.start + group.start) * inputs + i.start),
-                        c_row: inputs,
-                        finish: Finish::Store,
-                    };
-                    // SAFETY: the operands have these sizes, this block is this task's alone.
-                    unsafe { product.run() };
+                // Of many rows so many at a time as the cache holds for all groups.
+                for terms in parts(rows, ROWS) {
+                    for group in parts(o.len(), GROUP) {
+                        let product = Product {
+                            rows: group.len(),
+                            columns: i.len(),
+                            runs: &[Run { a: 0, b: 0, len: terms.len() }],
+                            a: dy[terms.start * outputs + o.start + group.start..].as_ptr(),
+                            a_row: 1,
+                            a_step: outputs,
+                            b: x[terms.start * inputs + i.start..].as_ptr(),
+                            b_panel: columns::<T>(),
+                            b_step: inputs,
+                            c: dw.at((o.start + group.start) * inputs + i.start),
+                            c_row: inputs,
+                            finish: if terms.start == 0 { Finish::Store } else { Finish::Add },
+                        };
+                        // SAFETY: the operands have these sizes, this block is this task's alone.
+                        unsafe { product.run() };
+                    }
                 }
             });
         };

@@ -8,6 +8,10 @@ use super::simd::Real;
 pub(crate) trait Scalar: WithDType + Real {
     fn powf(self, exponent: Self) -> Self;
 
+    fn exp(self) -> Self;
+
+    fn tanh(self) -> Self;
+
     /// Runs `task` on this thread's scratch memory, `len` elements with arbitrary values: fresh memory for each part
     /// of each operation would cost a page fault every 4 KiB. Not to be nested.
     fn with_scratch<R>(len: usize, task: impl FnOnce(&mut [Self]) -> R) -> R;
@@ -18,6 +22,14 @@ macro_rules! scalar {
         impl Scalar for $ty {
             fn powf(self, exponent: Self) -> Self {
                 self.powf(exponent)
+            }
+
+            fn exp(self) -> Self {
+                self.exp()
+            }
+
+            fn tanh(self) -> Self {
+                self.tanh()
             }
 
             fn with_scratch<R>(len: usize, task: impl FnOnce(&mut [Self]) -> R) -> R {

@@ -2,7 +2,7 @@ use candle_core::{DType, Device, Tensor, Var};
 use dml_ops::channels_last::{self, depthwise_conv2d, mean_positions};
 use dml_ops::{
     Activation, Conv2d, Conv3d, Lrn, LrnAlpha, Padding2d, Pool, Result, RowKeys, conv2d, conv3d, dropout,
-    linear, linear_relu, lrn, max_pool2d, portable, relu, relu6,
+    gru, linear, linear_relu, lrn, max_pool2d, order_violation, portable, relu, relu6,
 };
 
 use crate::{normal, values};
@@ -41,6 +41,14 @@ fn that_do_not_fit_are_named() {
     refused(depthwise(&normal((4, 1, 6, 3), 1), None, [1, 1]), "larger than the padded input");
     refused(depthwise(&filters, Some(&normal(3, 2)), [1, 1]), "bias must have shape [4], has [3]");
     refused(depthwise(&filters, None, [1, 0]), "stride must not be 0");
+    let (steps, state) = (normal((5, 9), 0), normal((9, 3), 1));
+    refused(gru(&steps, &state, &[3, 1]), "x must have shape [4, 9], has [5, 9]");
+    refused(gru(&steps, &normal((9, 4), 1), &[3, 2]), "w must have shape [3 d, d], has [9, 4]");
+    refused(gru(&steps, &state, &[2, 3]), "counts must fall");
+    refused(
+        order_violation(&normal((2, 3), 0), &normal((4, 5), 1)),
+        "b must have rows of 3 values, has [4, 5]",
+    );
     refused(mean_positions(&normal((2, 0, 3), 0)), "mean_positions: x must have positions");
     let options = Lrn { size: 0, alpha: 1.0, beta: 0.5, k: 1.0, convention: LrnAlpha::Plain };
     refused(lrn(&x, &options), "size must not be 0");

@@ -2,7 +2,7 @@ use candle_core::Tensor;
 use dml_ops::channels_last::{self, depthwise_conv2d, mean_positions};
 use dml_ops::{
     Activation, Conv2d, Conv3d, Lrn, LrnAlpha, Padding2d, Pool, Result, RowKeys, conv2d, conv3d, dropout,
-    gradient_errors, linear, linear_relu, lrn, max_pool2d, max_pool3d, relu, relu6,
+    gradient_errors, gru, linear, linear_relu, lrn, max_pool2d, max_pool3d, order_violation, relu, relu6,
 };
 
 use crate::{distinct, normal};
@@ -87,6 +87,23 @@ fn of_linear() {
     check("linear", &inputs, |i| linear(&i[0], &i[1], Some(&i[2])));
     check("linear without bias", &inputs[..2], |i| linear(&i[0], &i[1], None));
     check("linear_relu", &inputs, |i| linear_relu(&i[0], &i[1], Some(&i[2])));
+}
+
+#[test]
+fn of_order_violation() {
+    for (rows, others, dim) in [(3, 4, 7), (1, 1, 1), (2, 3, 70)] {
+        let inputs = [normal((rows, dim), 0), normal((others, dim), 1)];
+        check("order_violation", &inputs, |i| order_violation(&i[0], &i[1]));
+    }
+}
+
+#[test]
+fn of_gru() {
+    for counts in [&[4, 4, 3, 1][..], &[2], &[3, 1, 1]] {
+        let rows = counts.iter().sum();
+        let inputs = [normal((rows, 15), 0), (normal((15, 5), 1) * 0.5).unwrap()];
+        check("gru", &inputs, |i| gru(&i[0], &i[1], counts));
+    }
 }
 
 #[test]

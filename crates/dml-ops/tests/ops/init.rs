@@ -1,5 +1,5 @@
 use candle_core::{DType, Device};
-use dml_ops::init::{constant, normal, torch_linear_bound, uniform};
+use dml_ops::init::{constant, normal, orthogonal, torch_linear_bound, uniform};
 use dml_rand::{Purpose, Stream};
 
 use crate::values;
@@ -33,4 +33,18 @@ fn constants_and_torchs_bound() {
     let x = constant((2, 3), 0.75, DType::BF16, &Device::Cpu).unwrap();
     assert_eq!((values(&x), x.dtype()), (vec![0.75; 6], DType::BF16));
     assert_eq!([torch_linear_bound(16), torch_linear_bound(0)], [0.25, 0.0]);
+}
+
+#[test]
+fn orthogonal_keeps_lengths() {
+    let stream = |seed| Stream::new(seed, Purpose::Test, 0, 0);
+    let draw = |seed| orthogonal(65, &mut stream(seed), DType::F64, &Device::Cpu).unwrap();
+    let x = draw(3);
+    let products = values(&x.matmul(&x.t().unwrap()).unwrap());
+    for (i, product) in products.iter().enumerate() {
+        let expected = if i / 65 == i % 65 { 1.0 } else { 0.0 };
+        assert!((product - expected).abs() < 1e-12, "row {} by row {}: {product}", i / 65, i % 65);
+    }
+    assert_eq!(values(&x), values(&draw(3)));
+    assert_ne!(values(&x), values(&draw(4)));
 }

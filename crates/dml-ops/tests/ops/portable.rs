@@ -1,8 +1,8 @@
 use candle_core::{DType, Tensor};
 use dml_ops::channels_last::{self, depthwise_conv2d, mean_positions};
 use dml_ops::{
-    Activation, Conv2d, Conv3d, Lrn, LrnAlpha, Padding2d, Pool, Result, conv2d, conv3d, linear, linear_relu,
-    lrn, max_pool2d, max_pool3d, portable, relu, relu6,
+    Activation, Conv2d, Conv3d, Lrn, LrnAlpha, Padding2d, Pool, Result, conv2d, conv3d, gru, linear,
+    linear_relu, lrn, max_pool2d, max_pool3d, order_violation, portable, relu, relu6,
 };
 use proptest::prelude::*;
 
@@ -149,6 +149,20 @@ proptest! {
             },
         );
         check(&x, |i| mean_positions(&i[0]), |i| Ok(i[0].flatten(1, 2)?.mean(1)?));
+    }
+
+    #[test]
+    fn order_violation_is_the_kernel((n, m, d) in (1usize..9, 1usize..9, 1usize..90)) {
+        let inputs = [normal((n, d), 0), normal((m, d), 1)];
+        check(&inputs, |i| order_violation(&i[0], &i[1]), |i| portable::order_violation(&i[0], &i[1]));
+    }
+
+    #[test]
+    fn gru_is_the_kernel(lengths in prop::collection::vec(1usize..7, 1..30), d in 1usize..40) {
+        let counts: Vec<usize> =
+            (0..7).map(|step| lengths.iter().filter(|&&length| length > step).count()).filter(|&n| n > 0).collect();
+        let inputs = [normal((counts.iter().sum::<usize>(), 3 * d), 0), normal((3 * d, d), 1)];
+        check(&inputs, |i| gru(&i[0], &i[1], &counts), |i| portable::gru(&i[0], &i[1], &counts));
     }
 
     #[test]

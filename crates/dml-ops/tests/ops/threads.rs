@@ -1,8 +1,8 @@
 use candle_core::{DType, Tensor};
 use dml_ops::channels_last::{self, depthwise_conv2d, mean_positions};
 use dml_ops::{
-    Activation, Conv2d, Conv3d, Lrn, LrnAlpha, Padding2d, Pool, Result, conv2d, conv3d, linear, linear_relu,
-    lrn, max_pool3d, relu, relu6,
+    Activation, Conv2d, Conv3d, Lrn, LrnAlpha, Padding2d, Pool, Result, conv2d, conv3d, gru, linear,
+    linear_relu, lrn, max_pool3d, order_violation, relu, relu6,
 };
 
 use crate::{gradients, normal, values};
@@ -51,6 +51,12 @@ fn change_no_bit() {
     let inputs = [normal((17, 2300), 0), normal((517, 2300), 1), normal(517, 2)];
     check("linear", &inputs, &|i| linear(&i[0], &i[1], Some(&i[2])));
     check("linear_relu", &inputs, &|i| linear_relu(&i[0], &i[1], Some(&i[2])));
+
+    let counts = [190, 101, 60];
+    let inputs = [normal((351, 120), 0), normal((120, 40), 1)];
+    check("gru", &inputs, &|i| gru(&i[0], &i[1], &counts));
+    let inputs = [normal((17, 300), 0), normal((23, 300), 1)];
+    check("order_violation", &inputs, &|i| order_violation(&i[0], &i[1]));
 
     let pool = Pool { kernel: [2; 3], stride: [2; 3], padding: [0; 3], ceil: true };
     check("max_pool3d", &[normal((5, 6, 3, 31, 33), 0)], &|i| max_pool3d(&i[0], &pool));

@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use serde_json::Value;
@@ -42,6 +42,35 @@ impl Vocabulary {
             return Err(wrong("no word has a vector".into()));
         }
         Ok(Self(numbers))
+    }
+
+    /// Of the words that stand in these sentences at least so often, the most frequent first; of words that are equally
+    /// frequent the first in the alphabet.
+    pub(crate) fn from_sentences<'s>(sentences: impl Iterator<Item = &'s str>, least: usize) -> Self {
+        let mut counts: HashMap<String, usize> = HashMap::new();
+        for sentence in sentences {
+            for word in normalise(sentence).split_whitespace() {
+                match counts.get_mut(word) {
+                    Some(count) => *count += 1,
+                    None => drop(counts.insert(word.to_owned(), 1)),
+                }
+            }
+        }
+        let mut words: Vec<(String, usize)> =
+            counts.into_iter().filter(|(_, count)| *count >= least).collect();
+        words.sort_by(|(a, n), (b, m)| m.cmp(n).then_with(|| a.cmp(b)));
+        Self(words.into_iter().zip(FIRST..).map(|((word, _), number)| (word, number)).collect())
+    }
+
+    /// The number of vectors that these words need.
+    pub(crate) fn vectors(&self) -> usize {
+        self.0.len() + FIRST as usize
+    }
+
+    /// The words and their numbers as an object, in alphabetical order.
+    pub(crate) fn to_json(&self) -> Value {
+        let words: BTreeMap<&String, u32> = self.0.iter().map(|(word, &number)| (word, number)).collect();
+        words.into_iter().map(|(word, number)| (word.clone(), Value::from(number))).collect()
     }
 
     /// The sentence as steps: its words, then the end.
