@@ -1,6 +1,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use image::RgbImage;
 use sha2::{Digest, Sha256};
 
 use crate::photographs::hex;
@@ -124,6 +125,10 @@ impl Dataset for Features {
         }
         out.copy_from_slice(self.rows.row(index));
         Ok(())
+    }
+
+    fn pictures(&self, index: usize) -> Result<Vec<RgbImage>> {
+        self.dataset.pictures(index)
     }
 
     fn labels(&self) -> &Labels {

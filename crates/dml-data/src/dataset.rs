@@ -1,3 +1,5 @@
+use image::RgbImage;
+
 use crate::Result;
 
 /// How a sample is looked at. The same view of the same sample gives the same numbers, always.
@@ -64,6 +66,15 @@ pub trait Dataset: Send + Sync {
     /// # Errors
     /// If the sample cannot be read or decoded; the error names the file.
     fn read(&self, index: usize, view: View, out: &mut [f32]) -> Result<()>;
+
+    /// The sample as a person would look at it, before resizing, cropping and normalising: a photograph as one picture, a
+    /// clip as its frames. Nothing where the samples are no pictures.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    fn pictures(&self, _index: usize) -> Result<Vec<RgbImage>> {
+        Ok(Vec::new())
+    }
 
     /// The labels of all samples.
     fn labels(&self) -> &Labels;

@@ -1,5 +1,7 @@
 use std::path::Path;
 
+use image::RgbImage;
+
 use crate::photographs::Photographs;
 use crate::splits::flickr8k;
 use crate::text::wrong;
@@ -66,6 +68,10 @@ impl Dataset for Flickr8k {
 
     fn read(&self, index: usize, view: View, out: &mut [f32]) -> Result<()> {
         self.photographs.read(index, view, out)
+    }
+
+    fn pictures(&self, index: usize) -> Result<Vec<RgbImage>> {
+        Ok(vec![self.photographs.picture(index)?])
     }
 
     fn labels(&self) -> &Labels {

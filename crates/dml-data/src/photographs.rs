@@ -89,6 +89,13 @@ impl Photographs {
         })
     }
 
+    pub(crate) fn picture(&self, index: usize) -> Result<RgbImage> {
+        match &self.source {
+            Source::Files(paths) => decode_image(&paths[index]),
+            Source::Shards(prepared, samples) => prepared.picture(samples[index], 0),
+        }
+    }
+
     /// A digest of the files' contents, the pipeline and the labels' text, computed once: a set that was edited in
     /// place must not meet the features cached for what it was. An unreadable file counts as empty here; reading the
     /// sample says what is wrong with it. Of shards, the checksums stand for the contents.

@@ -1,9 +1,11 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use image::RgbImage;
+
 use crate::shards::Reader;
 use crate::text::wrong;
-use crate::{DataError, Result};
+use crate::{DataError, Result, jpeg};
 
 /// A prepared set: shards, and which samples each video or image has.
 #[derive(Debug)]
@@ -67,6 +69,18 @@ impl Prepared {
         // In the order of the shards, so that reading all of them walks through the files.
         samples.sort_unstable();
         Ok((samples, missing))
+    }
+
+    /// A frame as it is stored.
+    ///
+    /// # Errors
+    /// If it cannot be decoded.
+    pub(crate) fn picture(&self, sample: usize, frame: usize) -> Result<RgbImage> {
+        let bad = |problem: &str| self.reader.bad_frame(sample, frame, problem);
+        let mut pixels = Vec::new();
+        let (width, height) =
+            jpeg::decode(self.reader.frame(sample, frame)?, &mut pixels).map_err(|problem| bad(&problem))?;
+        RgbImage::from_raw(width as u32, height as u32, pixels).ok_or_else(|| bad("it is too large"))
     }
 
     /// # Errors

@@ -1,5 +1,6 @@
 use std::path::Path;
 
+use image::RgbImage;
 use sha2::{Digest, Sha256};
 
 use crate::clip::ClipInput;
@@ -174,6 +175,12 @@ macro_rules! clips {
             fn read(&self, index: usize, view: View, out: &mut [f32]) -> Result<()> {
                 let Clips { input, prepared, clips, .. } = &self.0;
                 input.read(&prepared.reader, clips[index].0, view, index, out)
+            }
+
+            fn pictures(&self, index: usize) -> Result<Vec<RgbImage>> {
+                let Clips { prepared, clips, .. } = &self.0;
+                let sample = clips[index].0;
+                (0..prepared.reader.frames(sample)).map(|frame| prepared.picture(sample, frame)).collect()
             }
 
             fn labels(&self) -> &Labels {

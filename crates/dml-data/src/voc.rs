@@ -1,5 +1,7 @@
 use std::path::{Path, PathBuf};
 
+use image::RgbImage;
+
 use crate::photographs::Photographs;
 use crate::splits::{VOC_CLASSES, voc};
 use crate::{DataError, Dataset, Labels, PhotoPipeline, Result, View};
@@ -69,6 +71,10 @@ impl Dataset for Voc {
 
     fn read(&self, index: usize, view: View, out: &mut [f32]) -> Result<()> {
         self.photographs.read(index, view, out)
+    }
+
+    fn pictures(&self, index: usize) -> Result<Vec<RgbImage>> {
+        Ok(vec![self.photographs.picture(index)?])
     }
 
     fn labels(&self) -> &Labels {

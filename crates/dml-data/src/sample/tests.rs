@@ -274,3 +274,15 @@ fn settings_out_of_range_are_named() {
     let partial: SampleConfig = serde_json::from_str(r#"{"size": 16}"#).unwrap();
     assert_eq!(partial, SampleConfig { size: 16, ..Default::default() });
 }
+
+#[test]
+fn the_input_of_a_clips_pictures_is_what_the_network_reads() {
+    let sample = sample();
+    for index in [0, 7] {
+        let frames = sample.captions_test.pictures(index).unwrap();
+        assert_eq!(frames.len(), 4);
+        assert_eq!(input(&frames).unwrap(), read(&sample.captions_test, index, View::evaluation()));
+    }
+    let uneven = [RgbImage::new(16, 16), RgbImage::new(8, 16)];
+    assert!(input(&uneven).unwrap_err().to_string().contains("frame 1"));
+}
