@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use dml_train::{Config, Method};
 
 use crate::import::ImportArgs;
+use crate::report::ReportArgs;
 use crate::weights::WeightsArgs;
 
 /// Train one network on several tasks from datasets that are each labelled for one task only.
@@ -28,6 +29,8 @@ pub(crate) enum Command {
     Eval(EvalArgs),
     /// Train with several methods and seeds and put their scores in one table.
     Compare(CompareArgs),
+    /// Make an HTML page on a run, or on several side by side.
+    Report(ReportArgs),
     /// Show the network, its parameters and the schedule as it will run.
     Info(InfoArgs),
     /// Turn published weights, in the format they were published in, into safetensors.

@@ -9,6 +9,7 @@ mod import;
 mod info;
 mod memory;
 mod progress;
+mod report;
 mod runs;
 mod table;
 mod train;
@@ -64,6 +65,7 @@ fn run(cli: Cli) -> Result<Done> {
         Command::Eval(args) => eval::run(&args, &stop),
         Command::Compare(args) => compare::run(&args, &stop),
         Command::Info(args) => info::run(&args, &stop),
+        Command::Report(args) => report::run(&args, &stop),
         Command::Import(args) => import::run(&args),
         Command::Weights(args) => weights::run(&args),
     }

@@ -10,9 +10,10 @@ use dml_model::{MultiTaskNet, NetConfig, Params};
 use dml_teacher::{Lexical, SentenceEncoder};
 use sha2::{Digest, Sha256};
 
+use crate::answers::{Answered, Answers};
 use crate::checkpoint::Checkpoint;
 use crate::config::{Config, DataConfig, PretrainConfig};
-use crate::evaluate::{EvalSet, Score, evaluate};
+use crate::evaluate::{EvalSet, Score, evaluate, outputs};
 use crate::event::Event;
 use crate::method::{Method, Pair};
 use crate::optimizer::{AdamSharing, LearningRates};
@@ -168,10 +169,33 @@ impl Experiment {
     /// # Errors
     /// If the checkpoint does not fit the network.
     pub fn evaluate(&self, folder: &Path) -> Result<Vec<Score>> {
+        evaluate(&self.load(folder)?, &self.source.evals, self.config.training.batch, &self.device)
+    }
+
+    /// What a saved checkpoint answers for every sample of the evaluation sets.
+    ///
+    /// # Errors
+    /// If the checkpoint does not fit the network.
+    pub fn answers(&self, folder: &Path) -> Result<Answers> {
+        let net = self.load(folder)?;
+        let tasks = self.net.heads.keys().map(String::as_str).collect();
+        let answered = |set: &EvalSet| {
+            let (set, batch) = (set.clone(), self.config.training.batch);
+            let outputs = outputs(&net, &*set.dataset, &tasks, batch, &self.device)?;
+            Ok(Answered { set, outputs })
+        };
+        let sets = self.source.evals.iter().map(answered).collect::<Result<_>>()?;
+        let schedule = self.schedule(self.config.method)?;
+        let supervised = schedule.phases().flat_map(|(_, phase)| phase.supervised());
+        Answers::new(sets, supervised.map(String::from).collect())
+    }
+
+    /// The network with the parameters of a saved checkpoint.
+    pub(crate) fn load(&self, folder: &Path) -> Result<MultiTaskNet> {
         let params = Params::new(0, &self.device);
         let net = MultiTaskNet::new(&self.net, params.builder())?;
         params.load(Checkpoint::load_model(folder, &self.device)?)?;
-        evaluate(&net, &self.source.evals, self.config.training.batch, &self.device)
+        Ok(net)
     }
 
     fn pair(&self) -> Pair {

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod answers;
 mod checkpoint;
 mod compare;
 mod config;
@@ -8,6 +9,7 @@ mod error;
 mod evaluate;
 mod event;
 mod experiment;
+mod gallery;
 mod method;
 mod optimizer;
 mod photographs;
@@ -19,6 +21,7 @@ mod targets;
 mod task;
 mod trainer;
 
+pub use answers::{Answers, ClassRow, ClassTable};
 pub use checkpoint::Checkpoint;
 pub use compare::{Cell, Comparison, compare, mean_and_sd};
 pub use config::{Config, DataConfig, OptimizerConfig, PhotographsConfig, PretrainConfig, TrainingConfig};
@@ -26,6 +29,7 @@ pub use error::{Result, TrainError};
 pub use evaluate::{EvalSet, Score, evaluate};
 pub use event::Event;
 pub use experiment::{Experiment, Run};
+pub use gallery::{Gallery, Item};
 pub use method::{Method, Pair};
 pub use optimizer::{AdamSharing, LearningRates};
 pub use responses::Recording;
