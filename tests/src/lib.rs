@@ -1,5 +1,7 @@
 //! What the end-to-end tests share: made-up datasets of feature vectors, on which a network trains in milliseconds.
 
+pub mod trees;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;

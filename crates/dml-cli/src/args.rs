@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use dml_train::{Config, Method};
 
 use crate::import::ImportArgs;
+use crate::predict::PredictArgs;
 use crate::report::ReportArgs;
 use crate::weights::WeightsArgs;
 
@@ -23,12 +24,14 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Train a network: on the built-in sample, or on photographs with --images and --captions.
+    /// Train a network: on the built-in sample, or on photographs (--images) or videos (--videos) with --captions.
     Train(TrainArgs),
     /// Score the checkpoint of a run.
     Eval(EvalArgs),
     /// Train with several methods and seeds and put their scores in one table.
     Compare(CompareArgs),
+    /// Say the classes of photographs or videos, and the captions that fit them.
+    Predict(PredictArgs),
     /// Make an HTML page on a run, or on several side by side.
     Report(ReportArgs),
     /// Show the network, its parameters and the schedule as it will run.
@@ -45,20 +48,32 @@ pub(crate) struct ConfigArgs {
     /// TOML file with any of the settings; see the `config.toml` that a run leaves for all of them.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// PASCAL VOC, labelled with classes: `VOCdevkit`, or a year's folder in it.
-    #[arg(long, value_name = "DIR", requires = "captions")]
+    /// PASCAL VOC, labelled with classes: `VOCdevkit`, a year's folder in it, or what prepare-data made of it.
+    #[arg(long, value_name = "DIR", requires = "captions", group = "labelled")]
     images: Option<PathBuf>,
-    /// Flickr8k, labelled with captions: the folder of `Flickr8k.token.txt`.
-    #[arg(long, value_name = "DIR", requires = "images")]
+    /// UCF101 or HMDB51, labelled with actions: the folder that prepare-data made.
+    #[arg(long, value_name = "DIR", requires = "captions", group = "labelled")]
+    videos: Option<PathBuf>,
+    /// The set with captions: beside --images Flickr8k, as published or prepared; beside --videos the prepared YouTube2Text.
+    #[arg(long, value_name = "DIR", requires = "labelled")]
     captions: Option<PathBuf>,
     /// Year of PASCAL VOC, where there are several.
     #[arg(long, requires = "images")]
     year: Option<u16>,
-    /// EfficientNet-Lite0 checkpoint (.pth or .safetensors); without it, $DML_WEIGHTS, the cache and the hub.
-    #[arg(long, value_name = "FILE", requires = "images")]
+    /// Official split of the actions: 1, 2 or 3.
+    #[arg(long, value_name = "N", requires = "videos", value_parser = clap::value_parser!(u8).range(1..=3))]
+    split: Option<u8>,
+    /// The root, with settings that suit it. Photographs: features (of EfficientNet-Lite0, the default), efficientnet-lite0,
+    /// or vgg-s with the paper's settings. Videos: small-clip (the default), or c3d with the paper's settings.
+    #[arg(long, value_name = "KIND", requires = "labelled")]
+    root: Option<String>,
+    /// Pretrained root: an EfficientNet-Lite0 checkpoint (.pth or .safetensors; without it, $DML_WEIGHTS, the cache and the
+    /// hub), or the safetensors of `dml import c3d` or `vgg-s`.
+    #[arg(long, value_name = "FILE", requires = "labelled")]
     root_weights: Option<PathBuf>,
-    /// Folder of a sentence-transformers model; without it, $DML_WEIGHTS, the cache and the hub.
-    #[arg(long, value_name = "DIR", requires = "images")]
+    /// Sentence encoder: folder of a sentence-transformers model (without it, $DML_WEIGHTS, the cache and the hub), file of
+    /// an order-embedding, or `lexical`.
+    #[arg(long, value_name = "PATH", requires = "labelled")]
     teacher: Option<PathBuf>,
     /// Epochs on each dataset.
     #[arg(long)]
@@ -144,8 +159,9 @@ pub(crate) struct InfoArgs {
 impl ConfigArgs {
     /// The resolved configuration: defaults of the kind of data, then the file, then the options.
     pub(crate) fn resolve(&self, method: Option<Method>, seed: Option<u64>) -> Result<Config> {
-        let defaults = match (&self.images, &self.captions) {
-            (Some(images), Some(captions)) => Config::photographs(images, captions),
+        let defaults = match (&self.images, &self.videos, &self.captions) {
+            (Some(images), _, Some(captions)) => Config::photographs(images, captions),
+            (_, Some(videos), Some(captions)) => Config::videos(videos, captions),
             _ => Config::sample(),
         };
         let mut settings = Vec::new();
@@ -153,6 +169,8 @@ impl ConfigArgs {
         let mut set =
             |key: &str, value: Option<String>| settings.extend(value.map(|value| format!("{key}={value}")));
         set("data.year", self.year.map(|year| year.to_string()));
+        set("data.split", self.split.map(|split| split.to_string()));
+        set("root.kind", self.root.as_ref().map(|kind| toml::Value::String(kind.clone()).to_string()));
         set("data.root_weights", self.root_weights.as_ref().map(text));
         set("data.teacher", self.teacher.as_ref().map(text));
         set("training.epochs", self.epochs.map(|epochs| epochs.to_string()));

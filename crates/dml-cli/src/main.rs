@@ -8,6 +8,7 @@ mod eval;
 mod import;
 mod info;
 mod memory;
+mod predict;
 mod progress;
 mod report;
 mod runs;
@@ -65,6 +66,7 @@ fn run(cli: Cli) -> Result<Done> {
         Command::Eval(args) => eval::run(&args, &stop),
         Command::Compare(args) => compare::run(&args, &stop),
         Command::Info(args) => info::run(&args, &stop),
+        Command::Predict(args) => predict::run(&args, &stop),
         Command::Report(args) => report::run(&args, &stop),
         Command::Import(args) => import::run(&args),
         Command::Weights(args) => weights::run(&args),

@@ -38,7 +38,9 @@ pub(crate) fn run(args: &ReportArgs, stop: &Arc<AtomicBool>) -> Result<Done> {
         } else {
             match look(&run.folder, args, stop) {
                 Ok(detail) => Ok(detail),
-                Err(error) if matches!(error.downcast_ref(), Some(TrainError::Interrupted(_))) => return Err(error),
+                Err(error) if matches!(error.downcast_ref(), Some(TrainError::Interrupted(_))) => {
+                    return Err(error);
+                }
                 Err(error) => {
                     complain(&format!("{}: without predictions: {error:#}", run.folder.display()));
                     Err(format!("{error:#}"))

@@ -33,6 +33,7 @@ pub(crate) fn create_named(name: &str, config: &Config) -> Result<PathBuf> {
     let data = match config.data {
         DataConfig::Sample(_) => "sample",
         DataConfig::Photographs(_) => "photographs",
+        DataConfig::Videos(_) => "videos",
     };
     let name = format!("{data}-{name}");
     let names = std::iter::once(name.clone()).chain((2..).map(|n| format!("{name}-{n}")));

@@ -178,9 +178,16 @@ fn bad_input_is_named() {
     check(&["train", "--device", "cuda"], &["--features cuda"]);
     check(&["train", "--device", "tpu"], &["tpu"]);
     check(&["train", "--images", "nowhere", "--captions", "nowhere"], &["nowhere"]);
+    let videos = ["train", "--videos", "nowhere", "--captions", "nowhere"];
+    check(&videos, &["nowhere", "UCF101", "prepare-data"]);
+    check(&[&videos[..], &["--root", "vgg"]].concat(), &["vgg", "small-clip"]);
     check(&["eval", "nowhere"], &["nowhere"]);
     let (code, _, stderr) = place.dml(&["train", "--images", "nowhere"]);
     assert!(code == 2 && stderr.contains("--captions"), "{code} {stderr}");
+    let (code, _, stderr) = place.dml(&["train", "--captions", "nowhere"]);
+    assert!(code == 2 && stderr.contains("--videos"), "{code} {stderr}");
+    let (code, _, stderr) = place.dml(&[&videos[..], &["--split", "4"]].concat());
+    assert!(code == 2 && stderr.contains("1..=3"), "{code} {stderr}");
     let (code, _, stderr) = place.dml(&["train", "--method", "dmll"]);
     assert!(code == 2 && stderr.contains("dml-lwf"), "{code} {stderr}");
     assert!(!place.path().join("runs").exists(), "a refused run left something behind");

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device};
 
 use crate::text::wrong;
 use crate::{DataError, Result};
@@ -24,18 +24,22 @@ impl Mean {
         Self { values, shape: [1, 1, width], of_frame: false }
     }
 
-    /// Reads a `.npy` file of this shape, (3, frames, height, width); leading ones and, for one frame, the frame's
-    /// dimension may be missing.
+    /// Reads the tensor `mean` of a `.safetensors` file, or what [`dml_import::read_mean`] reads. Its shape is (3, frames,
+    /// height, width); for one frame, the frame's dimension may be missing.
     ///
     /// # Errors
     /// If the file cannot be read or has another shape; the error names both.
     pub(crate) fn read(path: &Path, shape: [usize; 3], of_frame: bool) -> Result<Self> {
         let failed = |e: &dyn std::fmt::Display| wrong(path, None, format!("is no array of a mean: {e}"));
-        let array = Tensor::read_npy(path).map_err(|e| failed(&e))?;
-        let given: Vec<usize> = array.dims().iter().copied().skip_while(|&n| n == 1).collect();
+        let array = if path.extension().is_some_and(|extension| extension == "safetensors") {
+            candle_core::safetensors::load(path, &Device::Cpu).map_err(|e| failed(&e))?.remove("mean")
+        } else {
+            dml_import::read_mean(path)?.tensors.remove("mean")
+        };
+        let array = array.ok_or_else(|| wrong(path, None, "has no tensor named mean"))?;
         let [frames, height, width] = shape;
         let expected = [3, frames, height, width];
-        if given != expected && !(frames == 1 && given == [3, height, width]) {
+        if array.dims() != expected && !(frames == 1 && array.dims() == [3, height, width]) {
             return Err(wrong(
                 path,
                 None,

@@ -1,6 +1,6 @@
 use image::RgbImage;
 
-use crate::Result;
+use crate::{DataError, Result};
 
 /// How a sample is looked at. The same view of the same sample gives the same numbers, always.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,12 +76,29 @@ pub trait Dataset: Send + Sync {
         Ok(Vec::new())
     }
 
+    /// One input made from pictures that need not be of the set, in the evaluation view: from a photograph, or from as many
+    /// frames as a clip has, which are resized where they have another size than those of the set.
+    ///
+    /// # Shapes
+    /// [`Self::input_shape`], row-major.
+    ///
+    /// # Errors
+    /// If the set's inputs are not made from pictures, or not from so many.
+    fn input(&self, _pictures: &[RgbImage]) -> Result<Vec<f32>> {
+        Err(DataError::Invalid(format!("the inputs of {} are not made from pictures", self.name())))
+    }
+
     /// The labels of all samples.
     fn labels(&self) -> &Labels;
 
     /// The video (or other group) the sample belongs to; a sample alone is a group of its own.
     fn group(&self, index: usize) -> usize {
         index
+    }
+
+    /// Listed videos or photographs that a prepared set has not. They are no samples.
+    fn missing(&self) -> &[String] {
+        &[]
     }
 
     /// A text that changes whenever inputs or labels change, for cache keys and for telling runs apart.

@@ -34,6 +34,9 @@ pub enum DataError {
     /// A request that does not fit the data.
     #[error("{0}")]
     Invalid(String),
+    /// A file with a mean cannot be read.
+    #[error(transparent)]
+    Mean(#[from] dml_import::ImportError),
     /// A tensor could not be made.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),

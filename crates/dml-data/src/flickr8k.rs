@@ -42,11 +42,6 @@ impl Flickr8k {
         })?;
         Ok(Self { name: format!("Flickr8k {split}"), photographs, labels: Labels::Captions { of } })
     }
-
-    /// Listed photographs that the shards have not. They are no samples.
-    pub fn missing(&self) -> &[String] {
-        &self.photographs.missing
-    }
 }
 
 impl Dataset for Flickr8k {
@@ -59,7 +54,7 @@ impl Dataset for Flickr8k {
     }
 
     fn input_shape(&self) -> &[usize] {
-        &self.photographs.input.shape
+        &self.photographs.shape
     }
 
     fn id(&self, index: usize) -> String {
@@ -74,8 +69,16 @@ impl Dataset for Flickr8k {
         Ok(vec![self.photographs.picture(index)?])
     }
 
+    fn input(&self, pictures: &[RgbImage]) -> Result<Vec<f32>> {
+        self.photographs.input(pictures)
+    }
+
     fn labels(&self) -> &Labels {
         &self.labels
+    }
+
+    fn missing(&self) -> &[String] {
+        &self.photographs.missing
     }
 
     fn fingerprint(&self) -> String {

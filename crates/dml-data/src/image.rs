@@ -94,7 +94,8 @@ pub struct BgrPipeline {
     pub crop: u32,
     /// Mean of blue, green and red, where no file is given.
     pub mean: [f32; 3],
-    /// A `.npy` file with the mean image (3, crop, crop), blue first. It belongs to places of the crop.
+    /// A file with the mean image (3, crop, crop), blue first, in a format of [`ClipPipeline`](crate::ClipPipeline)'s. It
+    /// belongs to places of the crop.
     pub mean_file: Option<PathBuf>,
 }
 

@@ -68,20 +68,18 @@ pub struct Prefetch {
 }
 
 impl Default for Prefetch {
-    /// As many workers as processors, and a batch more than that.
+    /// As many workers as rayon has threads, and a batch more than that.
     fn default() -> Self {
-        let workers = std::thread::available_parallelism().map_or(1, |n| n.get());
+        let workers = rayon::current_num_threads();
         Self { workers, batches: workers + 1 }
     }
 }
 
 impl Prefetch {
-    /// Batches of a dataset in the given order, as [`batches`] gives them, but read ahead by threads of their own.
-    /// Dropping the iterator ends the threads after the samples they are at.
+    /// Batches of a dataset in the given order, as [`batches`] gives them, but read ahead; see [`Self::read`].
     ///
     /// # Errors
-    /// If a thread cannot be started. Items are errors as those of [`batches`]; a dataset that panics gives an error
-    /// too, and later batches can still be read.
+    /// As [`Self::read`].
     pub fn batches(
         self,
         dataset: Arc<dyn Dataset>,
@@ -90,19 +88,29 @@ impl Prefetch {
         batch_size: usize,
         device: &Device,
     ) -> Result<Prefetched> {
-        let batches = order.chunks(batch_size.max(1)).map(<[usize]>::to_vec).collect();
+        let batches = order.chunks(batch_size.max(1)).map(|indices| (view, indices.to_vec())).collect();
+        self.read(dataset, batches, device)
+    }
+
+    /// These batches, each with its view, read ahead by threads of their own; bytes and order do not depend on their
+    /// number. Dropping the iterator ends the threads after the samples they are at.
+    ///
+    /// # Errors
+    /// If a thread cannot be started. Items are errors as those of [`batches`]; a dataset that panics gives an error
+    /// too, and later batches can still be read.
+    pub fn read(
+        self,
+        dataset: Arc<dyn Dataset>,
+        batches: Vec<(View, Vec<usize>)>,
+        device: &Device,
+    ) -> Result<Prefetched> {
         let queue = Queue { read: VecDeque::new(), claimed: 0, taken: 0, stopped: false };
         let room = self.batches.max(1);
-        let shared = Arc::new(Shared {
-            dataset,
-            batches,
-            view,
-            room,
-            queue: Mutex::new(queue),
-            changed: Condvar::new(),
-        });
+        let workers = self.workers.max(1).min(batches.len());
+        let shared =
+            Arc::new(Shared { dataset, batches, room, queue: Mutex::new(queue), changed: Condvar::new() });
         let mut batches = Prefetched { shared, workers: Vec::new(), device: device.clone() };
-        for number in 0..self.workers.max(1) {
+        for number in 0..workers {
             let shared = batches.shared.clone();
             let worker = std::thread::Builder::new()
                 .name(format!("dml-data-{number}"))
@@ -114,7 +122,7 @@ impl Prefetch {
     }
 }
 
-/// The batches of [`Prefetch::batches`].
+/// The batches of [`Prefetch::read`].
 pub struct Prefetched {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
@@ -126,7 +134,7 @@ impl Iterator for Prefetched {
 
     fn next(&mut self) -> Option<Self::Item> {
         let (number, values) = self.shared.take()?;
-        let indices = self.shared.batches[number].clone();
+        let indices = self.shared.batches[number].1.clone();
         let shape = [&[indices.len()][..], self.shared.dataset.input_shape()].concat();
         Some(values.and_then(|values| {
             let inputs = Tensor::from_vec(values, shape, &Device::Cpu)?.to_device(&self.device)?;
@@ -153,8 +161,7 @@ impl Drop for Prefetched {
 
 struct Shared {
     dataset: Arc<dyn Dataset>,
-    batches: Vec<Vec<usize>>,
-    view: View,
+    batches: Vec<(View, Vec<usize>)>,
     /// Batches that may be claimed and not yet taken.
     room: usize,
     queue: Mutex<Queue>,
@@ -196,7 +203,8 @@ impl Shared {
             queue.claimed += 1;
             queue.read.push_back(None);
             drop(queue);
-            let values = self.read(&self.batches[number]);
+            let (view, indices) = &self.batches[number];
+            let values = self.read(indices, *view);
             let mut queue = self.lock();
             let place = number - queue.taken;
             queue.read[place] = Some(values);
@@ -206,7 +214,7 @@ impl Shared {
     }
 
     /// The inputs of these samples, each written where the batch's tensor will have it.
-    fn read(&self, indices: &[usize]) -> Result<Vec<f32>> {
+    fn read(&self, indices: &[usize], view: View) -> Result<Vec<f32>> {
         let size: usize = self.dataset.input_shape().iter().product();
         let mut values = vec![0.0; indices.len() * size];
         huge_pages(&mut values);
@@ -216,7 +224,7 @@ impl Shared {
             }
             let row = &mut values[i * size..][..size];
             let dataset = &*self.dataset;
-            catch_unwind(AssertUnwindSafe(|| read(dataset, index, self.view, row))).unwrap_or_else(|_| {
+            catch_unwind(AssertUnwindSafe(|| read(dataset, index, view, row))).unwrap_or_else(|_| {
                 let problem = format!("reading sample {index} of {} panicked", dataset.name());
                 Err(DataError::Invalid(problem))
             })?;

@@ -76,11 +76,8 @@ impl Prepared {
     /// # Errors
     /// If it cannot be decoded.
     pub(crate) fn picture(&self, sample: usize, frame: usize) -> Result<RgbImage> {
-        let bad = |problem: &str| self.reader.bad_frame(sample, frame, problem);
-        let mut pixels = Vec::new();
-        let (width, height) =
-            jpeg::decode(self.reader.frame(sample, frame)?, &mut pixels).map_err(|problem| bad(&problem))?;
-        RgbImage::from_raw(width as u32, height as u32, pixels).ok_or_else(|| bad("it is too large"))
+        jpeg::picture(self.reader.frame(sample, frame)?)
+            .map_err(|problem| self.reader.bad_frame(sample, frame, &problem))
     }
 
     /// # Errors

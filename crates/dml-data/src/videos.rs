@@ -1,4 +1,5 @@
 use std::path::Path;
+use std::sync::Arc;
 
 use image::RgbImage;
 use sha2::{Digest, Sha256};
@@ -7,6 +8,7 @@ use crate::clip::ClipInput;
 use crate::photographs::hex;
 use crate::prepared::Prepared;
 use crate::splits::{self, ClassLists};
+use crate::text::wrong;
 use crate::{ClipPipeline, DataError, Dataset, Labels, Result, View};
 
 /// Clips of UCF101: one of 101 actions each.
@@ -27,6 +29,29 @@ pub struct Hmdb51(Clips);
 /// Layout: the lists of [`splits::msvd`], and shards as for [`Ucf101`].
 #[derive(Debug)]
 pub struct YouTube2Text(Clips);
+
+/// Opens a part of UCF101 or HMDB51, whichever's lists the folder has.
+///
+/// # Errors
+/// Those of [`Ucf101::open`], and if the folder has the lists of neither.
+pub fn open_actions(
+    dir: &Path,
+    split: usize,
+    part: &str,
+    pipeline: &ClipPipeline,
+) -> Result<Arc<dyn Dataset>> {
+    if dir.join(splits::UCF101_LISTS).is_dir() {
+        return Ok(Arc::new(Ucf101::open(dir, split, part, pipeline)?));
+    }
+    if dir.join(splits::HMDB51_LISTS).is_dir() {
+        return Ok(Arc::new(Hmdb51::open(dir, split, part, pipeline)?));
+    }
+    let (ucf101, hmdb51) = (splits::UCF101_LISTS, splits::HMDB51_LISTS);
+    let problem = format!(
+        "has neither {ucf101} (UCF101) nor {hmdb51} (HMDB51); name the folder that prepare-data made of one of them"
+    );
+    Err(wrong(dir, None, problem))
+}
 
 impl Ucf101 {
     /// Opens the part `train` or `test` of split 1, 2 or 3.
@@ -148,13 +173,6 @@ impl Clips {
 
 macro_rules! clips {
     ($($set:ident),*) => {$(
-        impl $set {
-            /// Listed videos of which the shards have no clip.
-            pub fn missing(&self) -> &[String] {
-                &self.0.missing
-            }
-        }
-
         impl Dataset for $set {
             fn name(&self) -> &str {
                 &self.0.name
@@ -183,12 +201,20 @@ macro_rules! clips {
                 (0..prepared.reader.frames(sample)).map(|frame| prepared.picture(sample, frame)).collect()
             }
 
+            fn input(&self, pictures: &[RgbImage]) -> Result<Vec<f32>> {
+                self.0.input.of_frames(pictures)
+            }
+
             fn labels(&self) -> &Labels {
                 &self.0.labels
             }
 
             fn group(&self, index: usize) -> usize {
                 self.0.clips[index].1
+            }
+
+            fn missing(&self) -> &[String] {
+                &self.0.missing
             }
 
             fn fingerprint(&self) -> String {

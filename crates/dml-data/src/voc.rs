@@ -45,11 +45,6 @@ impl Voc {
             labels: Labels::MultiLabel { names: VOC_CLASSES.map(String::from).to_vec(), flags },
         })
     }
-
-    /// Listed photographs that the shards have not. They are no samples.
-    pub fn missing(&self) -> &[String] {
-        &self.photographs.missing
-    }
 }
 
 impl Dataset for Voc {
@@ -62,7 +57,7 @@ impl Dataset for Voc {
     }
 
     fn input_shape(&self) -> &[usize] {
-        &self.photographs.input.shape
+        &self.photographs.shape
     }
 
     fn id(&self, index: usize) -> String {
@@ -77,8 +72,16 @@ impl Dataset for Voc {
         Ok(vec![self.photographs.picture(index)?])
     }
 
+    fn input(&self, pictures: &[RgbImage]) -> Result<Vec<f32>> {
+        self.photographs.input(pictures)
+    }
+
     fn labels(&self) -> &Labels {
         &self.labels
+    }
+
+    fn missing(&self) -> &[String] {
+        &self.photographs.missing
     }
 
     fn fingerprint(&self) -> String {

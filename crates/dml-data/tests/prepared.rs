@@ -11,7 +11,7 @@ use candle_core::{Device, Tensor};
 use dml_data::shards::{Sample, ShardOptions, Writer, escape};
 use dml_data::{
     BgrPipeline, ClipPipeline, Dataset, Flickr8k, Hmdb51, Labels, Prefetch, Ucf101, View, Voc, YouTube2Text,
-    batches, order,
+    batches, open_actions, order,
 };
 use image::{Rgb, RgbImage};
 use serde_json::{Value, json};
@@ -50,7 +50,7 @@ fn prepare(dir: &Path, videos: &[(&str, Value)], clips: usize, files: &[(&str, &
 }
 
 fn small() -> ClipPipeline {
-    ClipPipeline { crop: 12, mean: [1.0, 2.0, 3.0], mean_file: None }
+    ClipPipeline { crop: 12, mean: [1.0, 2.0, 3.0], ..ClipPipeline::default() }
 }
 
 fn read(set: &dyn Dataset, index: usize, view: View) -> Vec<f32> {
@@ -210,7 +210,18 @@ fn the_mean_cube_belongs_to_places_of_the_frame() {
         Tensor::from_slice(&cube, shape, &Device::Cpu).unwrap().write_npy(&path).unwrap();
         ClipPipeline { mean_file: Some(path), ..small() }
     };
-    for pipeline in [write("cube.npy", &[3, 4, 18, 24]), write("one.npy", &[1, 3, 4, 18, 24])] {
+    let tensor = Tensor::from_slice(&cube, &[3, 4, 18, 24], &Device::Cpu).unwrap();
+    let named = |name: &str| ClipPipeline { mean_file: Some(dir.path().join(name)), ..small() };
+    let (imported, caffe) = (named("mean.safetensors"), named("mean.binaryproto"));
+    candle_core::safetensors::save(
+        &[("mean", tensor)].into_iter().collect(),
+        dir.path().join("mean.safetensors"),
+    )
+    .unwrap();
+    fs::write(dir.path().join("mean.binaryproto"), binaryproto(&[3, 4, 18, 24], &cube)).unwrap();
+    for pipeline in
+        [write("cube.npy", &[3, 4, 18, 24]), write("one.npy", &[1, 3, 4, 18, 24]), imported, caffe]
+    {
         let set = Ucf101::open(dir.path(), 1, "train", &pipeline).unwrap();
         for epoch in [None, Some(1), Some(2), Some(3)] {
             assert!(read(&set, 0, View { seed: 0, epoch }).iter().all(|&value| value == 0.0));
@@ -218,12 +229,66 @@ fn the_mean_cube_belongs_to_places_of_the_frame() {
     }
     // Frames and channels exchanged, a known way to misread the original.
     let wrong = write("wrong.npy", &[4, 3, 18, 24]);
+    check_error(Ucf101::open(dir.path(), 1, "train", &wrong), &["wrong.npy", "[4, 3, 18, 24]"]);
+    let other = write("other.npy", &[3, 4, 24, 18]);
     check_error(
-        Ucf101::open(dir.path(), 1, "train", &wrong),
-        &["wrong.npy", "[4, 3, 18, 24]", "[3, 4, 18, 24]"],
+        Ucf101::open(dir.path(), 1, "train", &other),
+        &["other.npy", "[3, 4, 24, 18]", "[3, 4, 18, 24]"],
     );
     let missing = ClipPipeline { mean_file: Some("none.npy".into()), ..small() };
     check_error(Ucf101::open(dir.path(), 1, "train", &missing), &["none.npy"]);
+}
+
+/// A Caffe blob: its shape (field 7, dimensions in field 1) and its values (field 5), both packed.
+fn binaryproto(shape: &[u8], values: &[f32]) -> Vec<u8> {
+    let mut length = values.len() * 4;
+    let mut blob = vec![7 << 3 | 2, shape.len() as u8 + 2, 1 << 3 | 2, shape.len() as u8];
+    blob.extend(shape);
+    blob.push(5 << 3 | 2);
+    while length >= 0x80 {
+        blob.push(length as u8 | 0x80);
+        length >>= 7;
+    }
+    blob.push(length as u8);
+    blob.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+    blob
+}
+
+#[test]
+fn a_shrunk_clip_has_the_means_of_squares() {
+    let dir = TempDir::new().unwrap();
+    ucf101(dir.path());
+    let open = |pipeline: &ClipPipeline| Ucf101::open(dir.path(), 1, "train", pipeline);
+    let whole = open(&small()).unwrap();
+    let shrunk = open(&ClipPipeline { shrink: 3, scale: 2.0, ..small() }).unwrap();
+    assert_eq!(shrunk.input_shape(), [3, 4, 4, 4]);
+    for epoch in [None, Some(1), Some(2)] {
+        let view = View { seed: 0, epoch };
+        let (whole, shrunk) = (read(&whole, 1, view), read(&shrunk, 1, view));
+        for (i, &value) in shrunk.iter().enumerate() {
+            let (plane, y, x) = (i / 16, i / 4 % 4, i % 4);
+            let square = (0..9).map(|j| whole[(plane * 12 + 3 * y + j / 3) * 12 + 3 * x + j % 3]);
+            let expected = square.sum::<f32>() / 18.0;
+            assert!((value - expected).abs() < 1e-3, "{epoch:?} {i}: {value}, not {expected}");
+        }
+    }
+    assert_ne!(whole.fingerprint(), shrunk.fingerprint());
+    check_error(open(&ClipPipeline { shrink: 5, ..small() }), &["shrink 5", "12"]);
+    check_error(open(&ClipPipeline { shrink: 0, ..small() }), &["shrink 0"]);
+    check_error(open(&ClipPipeline { scale: 0.0, ..small() }), &["scale 0"]);
+}
+
+#[test]
+fn actions_are_told_by_their_lists() {
+    let dir = TempDir::new().unwrap();
+    ucf101(dir.path());
+    assert_eq!(open_actions(dir.path(), 2, "test", &small()).unwrap().name(), "UCF101 split 2 test");
+    let lists = dir.path().join("ucfTrainTestlist");
+    fs::rename(lists, dir.path().join("lists")).unwrap();
+    check_error(
+        open_actions(dir.path(), 1, "train", &small()),
+        &["ucfTrainTestlist", "testTrainMulti_7030_splits", "prepare-data"],
+    );
 }
 
 #[test]
@@ -360,5 +425,21 @@ fn a_tree_goes_through_shards_and_the_loader() {
         let prefetch = Prefetch { workers, batches: 1 };
         let loaded = prefetch.batches(set.clone(), order.clone(), view, 3, &Device::Cpu).unwrap();
         assert_eq!(tensors(loaded.map(Result::unwrap).collect()), expected, "{workers} workers");
+    }
+}
+
+#[test]
+fn batches_of_several_epochs_are_read_ahead() {
+    let dir = TempDir::new().unwrap();
+    ucf101(dir.path());
+    let set: Arc<dyn Dataset> = Arc::new(Ucf101::open(dir.path(), 1, "train", &small()).unwrap());
+    let view = |epoch| View { seed: 7, epoch: Some(epoch) };
+    let plan = vec![(view(3), vec![2, 0, 1]), (view(3), vec![3]), (view(4), vec![0, 1, 2])];
+    let loaded = Prefetch { workers: 2, batches: 2 }.read(set.clone(), plan.clone(), &Device::Cpu).unwrap();
+    assert_eq!(loaded.size_hint(), (3, Some(3)));
+    for (batch, (view, indices)) in loaded.map(Result::unwrap).zip(&plan) {
+        let expected: Vec<f32> = indices.iter().flat_map(|&index| read(&*set, index, *view)).collect();
+        assert_eq!(&batch.indices, indices);
+        assert_eq!(batch.inputs.flatten_all().unwrap().to_vec1::<f32>().unwrap(), expected);
     }
 }

@@ -2,6 +2,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod clips;
+mod decode;
 mod download;
 mod error;
 mod event;

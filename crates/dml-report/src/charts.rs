@@ -39,7 +39,8 @@ fn measure_key(score: &Score) -> String {
 /// A chart for each measure under its protocol. Its lines are the evaluations of the runs.
 pub(crate) fn charts(runs: &[Run]) -> Vec<Chart> {
     let mut measures: Vec<Score> = Vec::new();
-    let scores = runs.iter().flat_map(|run| &run.history.evaluations).flat_map(|evaluation| &evaluation.scores);
+    let scores =
+        runs.iter().flat_map(|run| &run.history.evaluations).flat_map(|evaluation| &evaluation.scores);
     for score in scores {
         if measures.iter().all(|known| measure_key(known) != measure_key(score)) {
             measures.push(score.clone());
@@ -60,7 +61,8 @@ pub(crate) fn charts(runs: &[Run]) -> Vec<Chart> {
 fn curves(runs: &[Run], measured: &Score) -> Curves {
     let key = measure_key(measured);
     let same = |score: &&Score| measure_key(score) == key;
-    let all = || runs.iter().flat_map(|run| &run.history.evaluations).flat_map(|evaluation| &evaluation.scores);
+    let all =
+        || runs.iter().flat_map(|run| &run.history.evaluations).flat_map(|evaluation| &evaluation.scores);
     let mut evals: Vec<&str> = Vec::new();
     for score in all().filter(same) {
         if !evals.contains(&score.eval.as_str()) {
@@ -77,7 +79,8 @@ fn curves(runs: &[Run], measured: &Score) -> Curves {
                 .evaluations
                 .iter()
                 .filter_map(|evaluation| {
-                    let same = |score: &&Score| score.eval == **eval && measure_key(score) == measure_key(measured);
+                    let same =
+                        |score: &&Score| score.eval == **eval && measure_key(score) == measure_key(measured);
                     let score = evaluation.scores.iter().find(same)?;
                     let note = match evaluation.phase {
                         0 => evaluation.name.clone(),
@@ -221,6 +224,7 @@ pub(crate) const CHART: &str = include_str!("assets/chart.css");
 /// A name for a file: letters, digits and dashes.
 fn slug(text: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { ' ' };
-    let text: String = text.replace('λ', "lambda").replace('→', " to ").replace('@', " ").chars().map(plain).collect();
+    let text: String =
+        text.replace('λ', "lambda").replace('→', " to ").replace('@', " ").chars().map(plain).collect();
     text.split_whitespace().collect::<Vec<_>>().join("-")
 }

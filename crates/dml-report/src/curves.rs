@@ -153,7 +153,8 @@ impl Curves {
     fn legend(&self) -> Vec<Entry> {
         let mut entries: Vec<Entry> = Vec::new();
         let plot = WIDTH - LEFT - RIGHT;
-        let span = self.bands.iter().fold((f64::INFINITY, 0f64), |(a, b), (from, to, _)| (a.min(*from), b.max(*to)));
+        let span =
+            self.bands.iter().fold((f64::INFINITY, 0f64), |(a, b), (from, to, _)| (a.min(*from), b.max(*to)));
         let all_named =
             self.bands.iter().all(|(from, to, name)| self.fits((to - from) / (span.1 - span.0) * plot, name));
         let phases = if all_named { vec![] } else { self.band_names() };

@@ -14,7 +14,8 @@ pub(crate) fn view(gallery: &Gallery, id: &str) -> Markup {
         true => format!("Captions for {}", gallery.set),
         false => format!("Classes for {}", gallery.set),
     };
-    let confidence = if gallery.captions { "cosine of the nearest caption" } else { "probability of the first class" };
+    let confidence =
+        if gallery.captions { "cosine of the nearest caption" } else { "probability of the first class" };
     html! {
         h4 id={ (id) "-heading" } { (heading) }
         p {
@@ -50,7 +51,8 @@ pub(crate) fn view(gallery: &Gallery, id: &str) -> Markup {
 }
 
 fn card(item: &Item, captions: bool) -> Markup {
-    let (shown, folded) = item.labels.split_at(item.labels.len().min(if captions { usize::MAX } else { LABELS }));
+    let (shown, folded) =
+        item.labels.split_at(item.labels.len().min(if captions { usize::MAX } else { LABELS }));
     html! {
         li.card data-order=(item.index) data-confidence=(item.confidence) data-disagreement=(item.disagreement) {
             (picture(item))

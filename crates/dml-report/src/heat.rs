@@ -20,7 +20,8 @@ impl Heat {
     /// How good a value is among the cells: 0 is the worst, 1 the best.
     pub(crate) fn share(&self, value: f64) -> f64 {
         let values = || self.cells.iter().flatten().flatten().map(|(value, _)| *value);
-        let (low, high) = (values().fold(f64::INFINITY, f64::min), values().fold(f64::NEG_INFINITY, f64::max));
+        let (low, high) =
+            (values().fold(f64::INFINITY, f64::min), values().fold(f64::NEG_INFINITY, f64::max));
         let share = if high > low { (value - low) / (high - low) } else { 0.5 };
         if self.score.higher_is_better { share } else { 1.0 - share }
     }

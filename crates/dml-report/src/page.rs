@@ -18,7 +18,8 @@ pub(crate) fn page(report: &Report) -> Markup {
     let detailed: Vec<&Run> = runs.iter().filter(|run| run.detail.is_some()).collect();
     // Nothing is loaded from anywhere, and no script runs but this one.
     let hash = STANDARD.encode(Sha256::digest(SCRIPT));
-    let policy = format!("default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{hash}'");
+    let policy =
+        format!("default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{hash}'");
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -89,7 +90,10 @@ fn notices(runs: &[Run]) -> Markup {
             note("has not finished, or was stopped at once; these are the numbers so far.".into());
         }
         if history.unreadable > 0 {
-            note(format!("{} lines of its metrics.jsonl cannot be read and were left out.", history.unreadable));
+            note(format!(
+                "{} lines of its metrics.jsonl cannot be read and were left out.",
+                history.unreadable
+            ));
         }
         match &run.detail {
             Some(Err(why)) => note(format!("its predictions are not shown: {why}")),

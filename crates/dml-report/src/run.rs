@@ -53,7 +53,8 @@ impl Run {
         let config: toml::Table =
             config.parse().map_err(|e: toml::de::Error| format(&path, e.to_string()))?;
         let config = serde_json::to_value(config).map_err(|e| format(&path, e.to_string()))?;
-        let history = read(&folder.join("metrics.jsonl"))?.map(|text| History::parse(&text)).unwrap_or_default();
+        let history =
+            read(&folder.join("metrics.jsonl"))?.map(|text| History::parse(&text)).unwrap_or_default();
         let saved: Option<Vec<Score>> = read_json(&folder.join("scores.json"))?;
         let last = || history.evaluations.last().map(|last| last.scores.clone());
         let scores = saved.or_else(last).unwrap_or_default();

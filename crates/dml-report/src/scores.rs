@@ -76,7 +76,10 @@ pub(crate) fn section(runs: &[Run]) -> Markup {
 }
 
 fn best<'a>(scores: impl Iterator<Item = &'a Score>) -> Option<f64> {
-    scores.map(|s| (s.value, s.higher_is_better)).reduce(|a, b| if (b.0 > a.0) == a.1 { b } else { a }).map(|s| s.0)
+    scores
+        .map(|s| (s.value, s.higher_is_better))
+        .reduce(|a, b| if (b.0 > a.0) == a.1 { b } else { a })
+        .map(|s| s.0)
 }
 
 /// Both tasks' main scores after every phase, and how they changed in it.

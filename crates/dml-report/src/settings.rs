@@ -102,12 +102,17 @@ fn compare(label: &str, runs: &[Run], keys: &[&str], of: impl Fn(&Run) -> &Value
         th scope="col" { "key" }
         @for run in runs { th scope="col" { @if runs.len() > 1 { (run.name) } @else { "value" } } }
     };
-    table(label, false, head, html! {
-        @for key in keys { tr {
-            th scope="row" { code { (key) } }
-            @for run in runs { td.value { (value(of(run), key).unwrap_or("–")) } }
-        } }
-    })
+    table(
+        label,
+        false,
+        head,
+        html! {
+            @for key in keys { tr {
+                th scope="row" { code { (key) } }
+                @for run in runs { td.value { (value(of(run), key).unwrap_or("–")) } }
+            } }
+        },
+    )
 }
 
 /// 1234567 as 1 234 567, with narrow spaces.

@@ -91,7 +91,8 @@ impl Sweep {
             self.axes.iter().filter(|axis| axis.values.len() > 1 && axis.key != "seed").collect();
         let [x, y, rest @ ..] = varied.as_slice() else { return vec![] };
         let other = |run: &SweepRun| {
-            let of_axes = rest.iter().map(|axis| format!("{} {}", axis.key, text(run.settings.get(&axis.key))));
+            let of_axes =
+                rest.iter().map(|axis| format!("{} {}", axis.key, text(run.settings.get(&axis.key))));
             std::iter::once(run.method.clone()).chain(of_axes).collect::<Vec<_>>().join(", ")
         };
         let mut groups: Vec<String> = self.runs.iter().map(other).collect();
@@ -111,7 +112,8 @@ impl Sweep {
                         .filter_map(|run| run.scores.iter().find(|s| s.key() == score.key()))
                         .map(|score| score.value)
                         .collect();
-                    (!values.is_empty()).then(|| (values.iter().sum::<f64>() / values.len() as f64, values.len()))
+                    (!values.is_empty())
+                        .then(|| (values.iter().sum::<f64>() / values.len() as f64, values.len()))
                 };
                 let row = |row: &Value| x.values.iter().map(|column| mean(row, column)).collect();
                 let labels = |axis: &Axis| axis.values.iter().map(|value| text(Some(value))).collect();

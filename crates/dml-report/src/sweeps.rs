@@ -11,7 +11,8 @@ use crate::sweep::{Heat, Sweep, text};
 /// The section of the page on one sweep. `number` tells sweeps of one page apart.
 pub(crate) fn section(sweep: &Sweep, number: usize) -> Markup {
     let heats = sweep.heats();
-    let (main, others): (Vec<_>, Vec<_>) = heats.iter().enumerate().partition(|(_, heat)| is_main(&heat.score));
+    let (main, others): (Vec<_>, Vec<_>) =
+        heats.iter().enumerate().partition(|(_, heat)| is_main(&heat.score));
     let name = sweep.folder.file_name().unwrap_or(sweep.folder.as_os_str()).to_string_lossy();
     let id = format!("sweep-{number}");
     let figures = |heats: &[(usize, &Heat)]| {
@@ -68,8 +69,12 @@ fn figure(heat: &Heat, id: &str) -> Markup {
 
 fn runs(sweep: &Sweep) -> Markup {
     let mains: Vec<Score> = sweep.scores().into_iter().filter(is_main).collect();
-    let axes: Vec<&str> =
-        sweep.axes.iter().map(|axis| axis.key.as_str()).filter(|key| !["method", "seed"].contains(key)).collect();
+    let axes: Vec<&str> = sweep
+        .axes
+        .iter()
+        .map(|axis| axis.key.as_str())
+        .filter(|key| !["method", "seed"].contains(key))
+        .collect();
     let head = html! {
         (sortable("method", false)) (sortable("seed", true))
         @for axis in &axes { (sortable(&axis_name(axis), true)) }

@@ -29,12 +29,14 @@ const QUALITY: u8 = 78;
 pub(crate) fn thumbnail(pictures: &[RgbImage]) -> Option<Thumbnail> {
     let shown = pictures.len().min(FRAMES);
     let wide = if shown > 1 { FRAME } else { PHOTOGRAPH };
-    let frames: Vec<RgbImage> = (0..shown).map(|i| shrunk(&pictures[place(i, shown, pictures.len())], wide)).collect();
+    let frames: Vec<RgbImage> =
+        (0..shown).map(|i| shrunk(&pictures[place(i, shown, pictures.len())], wide)).collect();
     let (width, height) = frames.first()?.dimensions();
     let coarse = width < 64;
     // A line between frames, in the page's own colour where it shows through is more than a picture can do.
     let gap = if shown > 1 { (width / 24).max(1) } else { 0 };
-    let mut strip = RgbImage::from_pixel(width * shown as u32 + gap * (shown as u32 - 1), height, image::Rgb([128; 3]));
+    let mut strip =
+        RgbImage::from_pixel(width * shown as u32 + gap * (shown as u32 - 1), height, image::Rgb([128; 3]));
     for (number, frame) in frames.iter().enumerate() {
         imageops::replace(&mut strip, frame, i64::from(number as u32 * (width + gap)), 0);
     }

@@ -26,6 +26,8 @@ pub(crate) struct Answered {
     pub(crate) outputs: BTreeMap<String, Tensor>,
 }
 
+type Tasks = (BTreeMap<String, Classes>, BTreeMap<String, Candidates>);
+
 /// The classes of a task.
 #[derive(Clone, Debug)]
 pub(crate) struct Classes {
@@ -78,8 +80,15 @@ pub struct ClassRow {
 
 impl Answers {
     pub(crate) fn new(sets: Vec<Answered>, trained: BTreeSet<String>) -> Result<Self> {
+        let evals: Vec<EvalSet> = sets.iter().map(|answered| answered.set.clone()).collect();
+        let (classes, candidates) = Self::tasks(&evals)?;
+        Ok(Self { sets, classes, candidates, trained })
+    }
+
+    /// The classes and the candidate captions of the tasks that are judged on these sets.
+    pub(crate) fn tasks(sets: &[EvalSet]) -> Result<Tasks> {
         let (mut classes, mut candidates) = (BTreeMap::new(), BTreeMap::new());
-        for (place, Answered { set, .. }) in sets.iter().enumerate() {
+        for (place, set) in sets.iter().enumerate() {
             for (number, (_, task, targets)) in set.judged.iter().enumerate() {
                 match targets {
                     Targets::Classes { names, .. } | Targets::MultiLabel { names, .. } => {
@@ -96,7 +105,7 @@ impl Answers {
                 }
             }
         }
-        Ok(Self { sets, classes, candidates, trained })
+        Ok((classes, candidates))
     }
 
     /// The measures of these answers: what [`evaluate`](crate::evaluate()) says of the same network.
@@ -111,7 +120,8 @@ impl Answers {
 
     /// Tasks that the run has not supervised: their heads are as they were drawn.
     pub fn untrained(&self) -> Vec<String> {
-        let tasks: BTreeSet<&String> = self.sets.iter().flat_map(|answered| answered.outputs.keys()).collect();
+        let tasks: BTreeSet<&String> =
+            self.sets.iter().flat_map(|answered| answered.outputs.keys()).collect();
         tasks.into_iter().filter(|task| !self.trained.contains(*task)).cloned().collect()
     }
 
@@ -133,7 +143,8 @@ impl Answers {
 impl Candidates {
     /// The captions of an evaluation set.
     fn of(place: usize, set: &EvalSet, targets: &Targets) -> Result<Self> {
-        let (Labels::Captions { of }, Targets::Captions { vectors, dim, .. }) = (set.dataset.labels(), targets)
+        let (Labels::Captions { of }, Targets::Captions { vectors, dim, .. }) =
+            (set.dataset.labels(), targets)
         else {
             return Err(TrainError::invalid(format!("{} is not labelled with captions", set.dataset.name())));
         };

@@ -1,8 +1,9 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
-use dml_data::{Dataset, View};
+use dml_data::{Dataset, Prefetch, View};
 use dml_metrics::{Interpolation, Pools, Relevance, Retrieval};
 use dml_model::{Mode, MultiTaskNet};
 use serde::{Deserialize, Serialize};
@@ -54,7 +55,7 @@ pub fn evaluate(net: &MultiTaskNet, sets: &[EvalSet], batch: usize, device: &Dev
     let mut scores = Vec::new();
     for set in sets {
         let tasks: BTreeSet<&str> = set.judged.iter().map(|(_, task, _)| task.as_str()).collect();
-        scores.extend(set.scores(&outputs(net, &*set.dataset, &tasks, batch, device)?)?);
+        scores.extend(set.scores(&outputs(net, &set.dataset, &tasks, batch, device)?)?);
     }
     Ok(scores)
 }
@@ -65,14 +66,15 @@ pub fn evaluate(net: &MultiTaskNet, sets: &[EvalSet], batch: usize, device: &Dev
 /// For each task (n, [`HeadConfig::outputs`](dml_model::HeadConfig::outputs)).
 pub(crate) fn outputs(
     net: &MultiTaskNet,
-    dataset: &dyn Dataset,
+    dataset: &Arc<dyn Dataset>,
     tasks: &BTreeSet<&str>,
     batch: usize,
     device: &Device,
 ) -> Result<BTreeMap<String, Tensor>> {
     let mut rows: BTreeMap<&str, Vec<Tensor>> = tasks.iter().map(|&task| (task, Vec::new())).collect();
     let order = (0..dataset.len()).collect();
-    for loaded in dml_data::batches(dataset, order, View::evaluation(), batch, device) {
+    let ahead = Prefetch::default();
+    for loaded in ahead.batches(dataset.clone(), order, View::evaluation(), batch, device)? {
         let features = net.features(&loaded?.inputs, &Mode::Eval)?;
         for (task, rows) in &mut rows {
             rows.push(net.head(task, &features)?.to_dtype(DType::F32)?.to_device(&Device::Cpu)?);
@@ -159,32 +161,47 @@ fn measure(rows: &[f32], targets: &Targets, groups: &[usize], pools: Pools) -> R
                 ),
             ]
         }
-        Targets::Captions { vectors, dim, first } => captions(rows, vectors, *dim, first, pools)?,
+        Targets::Captions { vectors, dim, rows: of } => captions(rows, vectors, *dim, of, groups, pools)?,
     })
 }
 
-/// Retrieval by cosine: the standard protocol over the whole set, and the paper's inside pools where one is full.
+/// Retrieval by cosine: the standard protocol over the whole set, and the paper's inside pools where one is full. The
+/// clips of a video are one item: the mean of their unit vectors.
 fn captions(
     rows: &[f32],
     vectors: &[f32],
     dim: usize,
-    first: &[usize],
+    of: &[Range<usize>],
+    groups: &[usize],
     pools: Pools,
 ) -> Result<Vec<Measured>> {
-    let items = first.len() - 1;
-    let texts = vectors.len() / dim;
-    let owner: Vec<usize> = (0..items).flat_map(|item| vec![item; first[item + 1] - first[item]]).collect();
+    // In the order of the groups, which is that of the published list.
+    let mut videos: BTreeMap<usize, (&Range<usize>, Vec<f32>)> = BTreeMap::new();
+    for ((row, range), &group) in rows.chunks_exact(dim).zip(of).zip(groups) {
+        let (_, sum) = videos.entry(group).or_insert_with(|| (range, vec![0.0; dim]));
+        sum.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+    }
+    let items = videos.len();
+    let averaged = if items < of.len() { ", clips averaged" } else { "" };
+    let (mut predicted, mut sentences, mut owner) = (Vec::new(), Vec::new(), Vec::new());
+    for (item, (range, sum)) in videos.into_values().enumerate() {
+        predicted.extend(sum);
+        sentences.extend_from_slice(&vectors[range.start * dim..range.end * dim]);
+        owner.extend(range.clone().map(|_| item));
+    }
+    let texts = owner.len();
     let relevance = Relevance::new(items, &owner)?;
-    let predicted = Tensor::from_slice(rows, (items, dim), &Device::Cpu)?;
-    let sentences = Tensor::from_slice(vectors, (texts, dim), &Device::Cpu)?;
+    let predicted = dml_losses::l2_normalize(&Tensor::from_vec(predicted, (items, dim), &Device::Cpu)?)?;
+    let sentences = Tensor::from_vec(sentences, (texts, dim), &Device::Cpu)?;
     let similarity = predicted.matmul(&sentences.t()?)?.flatten_all()?.to_vec1::<f32>()?;
-    let whole = format!("whole set ({items} items, {texts} texts)");
+    let whole = format!("whole set ({items} items, {texts} texts){averaged}");
     let standard = dml_metrics::standard(&similarity, &relevance)?;
     let mut all = ranks("item→text", &whole, &standard.item_to_text);
     all.extend(ranks("text→item", &whole, &standard.text_to_item));
     if items >= pools.size {
         let paper = dml_metrics::pooled(&similarity, &relevance, pools)?;
-        all.extend(ranks("item→text", &format!("pools of {}, one caption", pools.size), &paper.item_to_text));
+        let protocol = format!("pools of {}, one caption{averaged}", pools.size);
+        all.extend(ranks("item→text", &protocol, &paper.item_to_text));
     }
     Ok(all)
 }

@@ -21,7 +21,7 @@ use crate::schedule::{Length, Phase, Schedule, Stream, Supervise};
 use crate::targets::Targets;
 use crate::task::{Loss, Preservation, Task};
 use crate::trainer::{Outcome, Problem, Settings, TrainSet, Trainer};
-use crate::{Result, TrainError, photographs};
+use crate::{Result, TrainError, photographs, videos};
 
 /// Name of the class task and of its dataset.
 pub(crate) const CLASS: &str = "class";
@@ -45,6 +45,8 @@ pub(crate) struct Source {
     pub(crate) evals: Vec<EvalSet>,
     /// Parameters to start from, below a prefix; the others are initialised from the seed.
     pub(crate) root: Option<(&'static str, BTreeMap<String, Tensor>)>,
+    /// What has embedded the captions.
+    pub(crate) teacher: Arc<dyn SentenceEncoder>,
 }
 
 /// What all preparation needs to know.
@@ -95,6 +97,7 @@ impl Experiment {
         let source = match &config.data {
             DataConfig::Sample(sample) => sample_source(place, sample, sink)?,
             DataConfig::Photographs(paths) => photographs::source(place, paths, sink)?,
+            DataConfig::Videos(paths) => videos::source(place, paths, sink)?,
         };
         let head = |name: &str| source.sets[name].targets.head();
         let heads = [CLASS, CAPTION].map(|name| (name.to_string(), head(name)));
@@ -181,13 +184,25 @@ impl Experiment {
         let tasks = self.net.heads.keys().map(String::as_str).collect();
         let answered = |set: &EvalSet| {
             let (set, batch) = (set.clone(), self.config.training.batch);
-            let outputs = outputs(&net, &*set.dataset, &tasks, batch, &self.device)?;
+            let outputs = outputs(&net, &set.dataset, &tasks, batch, &self.device)?;
             Ok(Answered { set, outputs })
         };
         let sets = self.source.evals.iter().map(answered).collect::<Result<_>>()?;
         let schedule = self.schedule(self.config.method)?;
         let supervised = schedule.phases().flat_map(|(_, phase)| phase.supervised());
         Answers::new(sets, supervised.map(String::from).collect())
+    }
+
+    pub(crate) fn evals(&self) -> &[EvalSet] {
+        &self.source.evals
+    }
+
+    pub(crate) fn device(&self) -> &Device {
+        &self.device
+    }
+
+    pub(crate) fn teacher(&self) -> Arc<dyn SentenceEncoder> {
+        self.source.teacher.clone()
     }
 
     /// The network with the parameters of a saved checkpoint.
@@ -232,7 +247,7 @@ impl Experiment {
 fn sample_source(place: Place, sample: &SampleConfig, sink: &mut dyn FnMut(&Event)) -> Result<Source> {
     sink(&Event::Preparing { what: "sample clips".into(), done: 0, of: 1 });
     let clips = Sample::generate(sample)?;
-    let teacher = Lexical::new(128)?;
+    let teacher = Arc::new(Lexical::new(128)?);
     let targets = |set: &Arc<SampleSet>| {
         Targets::new(set.labels(), teacher.dim(), &mut |sentences| {
             Ok(teacher.encode(sentences)?.flatten_all()?.to_vec1::<f32>()?)
@@ -259,6 +274,7 @@ fn sample_source(place: Place, sample: &SampleConfig, sink: &mut dyn FnMut(&Even
             judged(&clips.captions_test, CAPTION, &clips.captions_test_actions, CLASS)?,
         ],
         root,
+        teacher,
     })
 }
 

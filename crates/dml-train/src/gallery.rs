@@ -112,7 +112,8 @@ impl Pair<'_> {
                 false => f64::from(probabilities[sample].iter().copied().fold(0.0, f32::max)),
             })
             .collect();
-        let disagreements: Vec<f64> = probabilities.iter().zip(&implied).map(|(p, q)| distance(p, q)).collect();
+        let disagreements: Vec<f64> =
+            probabilities.iter().zip(&implied).map(|(p, q)| distance(p, q)).collect();
         let item = |index: usize| {
             let sentences = nearest[index]
                 .iter()

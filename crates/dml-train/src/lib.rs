@@ -12,7 +12,9 @@ mod experiment;
 mod gallery;
 mod method;
 mod optimizer;
+mod pair;
 mod photographs;
+mod predict;
 mod responses;
 mod sampler;
 mod schedule;
@@ -20,11 +22,14 @@ mod summary;
 mod targets;
 mod task;
 mod trainer;
+mod videos;
 
 pub use answers::{Answers, ClassRow, ClassTable};
 pub use checkpoint::Checkpoint;
 pub use compare::{Cell, Comparison, compare, mean_and_sd};
-pub use config::{Config, DataConfig, OptimizerConfig, PhotographsConfig, PretrainConfig, TrainingConfig};
+pub use config::{
+    Config, DataConfig, OptimizerConfig, PhotographsConfig, PretrainConfig, TrainingConfig, VideosConfig,
+};
 pub use error::{Result, TrainError};
 pub use evaluate::{EvalSet, Score, evaluate};
 pub use event::Event;
@@ -32,6 +37,7 @@ pub use experiment::{Experiment, Run};
 pub use gallery::{Gallery, Item};
 pub use method::{Method, Pair};
 pub use optimizer::{AdamSharing, LearningRates};
+pub use predict::{Prediction, Predictor, Takes};
 pub use responses::Recording;
 pub use schedule::{Length, Phase, Preserve, Recorded, Schedule, Stream, Supervise};
 pub use targets::Targets;

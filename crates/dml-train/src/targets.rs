@@ -1,3 +1,6 @@
+use std::collections::HashMap;
+use std::ops::Range;
+
 use candle_core::{Device, Tensor};
 use dml_data::Labels;
 use dml_model::HeadConfig;
@@ -28,8 +31,8 @@ pub enum Targets {
         vectors: Vec<f32>,
         /// Length of a vector.
         dim: usize,
-        /// Captions of sample i are rows first\[i\] to first\[i + 1\].
-        first: Vec<usize>,
+        /// The rows of each sample's captions. Samples with the same captions, such as the clips of a video, share them.
+        rows: Vec<Range<usize>>,
     },
 }
 
@@ -49,14 +52,20 @@ impl Targets {
                 Self::MultiLabel { names: names.clone(), flags: flags.concat() }
             }
             Labels::Captions { of } => {
-                let mut first = vec![0];
-                for (index, sentences) in of.iter().enumerate() {
-                    if sentences.is_empty() {
+                let mut sentences: Vec<&str> = Vec::new();
+                let mut known: HashMap<&[String], Range<usize>> = HashMap::new();
+                let mut rows = Vec::with_capacity(of.len());
+                for (index, captions) in of.iter().enumerate() {
+                    if captions.is_empty() {
                         return Err(TrainError::invalid(format!("sample {index} has no caption")));
                     }
-                    first.push(first[index] + sentences.len());
+                    let range = known.entry(captions).or_insert_with(|| {
+                        let start = sentences.len();
+                        sentences.extend(captions.iter().map(String::as_str));
+                        start..sentences.len()
+                    });
+                    rows.push(range.clone());
                 }
-                let sentences: Vec<&str> = of.iter().flatten().map(String::as_str).collect();
                 let vectors = encode(&sentences)?;
                 if vectors.len() != sentences.len() * dim {
                     return Err(TrainError::invalid(format!(
@@ -65,7 +74,7 @@ impl Targets {
                         sentences.len()
                     )));
                 }
-                Self::Captions { vectors, dim, first }
+                Self::Captions { vectors, dim, rows }
             }
         })
     }
@@ -75,7 +84,7 @@ impl Targets {
         match self {
             Self::Classes { of, .. } => of.len(),
             Self::MultiLabel { names, flags } => flags.len() / names.len().max(1),
-            Self::Captions { first, .. } => first.len() - 1,
+            Self::Captions { rows, .. } => rows.len(),
         }
     }
 
@@ -134,15 +143,15 @@ impl Targets {
                 let rows = indices.iter().flat_map(|&index| present(&flags[index * k..(index + 1) * k]));
                 Tensor::from_vec(rows.collect::<Vec<f32>>(), (indices.len(), k), device)?
             }
-            Self::Captions { vectors, dim, first } => {
-                let mut rows = Vec::with_capacity(indices.len() * dim);
+            Self::Captions { vectors, dim, rows } => {
+                let mut drawn = Vec::with_capacity(indices.len() * dim);
                 for &index in indices {
-                    let count = first[index + 1] - first[index];
-                    let row =
-                        first[index] + Stream::new(seed, Purpose::Caption, epoch, index as u64).below(count);
-                    rows.extend_from_slice(&vectors[row * dim..(row + 1) * dim]);
+                    let Range { start, end } = rows[index];
+                    let mut stream = Stream::new(seed, Purpose::Caption, epoch, index as u64);
+                    let row = start + stream.below(end - start);
+                    drawn.extend_from_slice(&vectors[row * dim..(row + 1) * dim]);
                 }
-                Tensor::from_vec(rows, (indices.len(), *dim), device)?
+                Tensor::from_vec(drawn, (indices.len(), *dim), device)?
             }
         })
     }
@@ -179,6 +188,20 @@ mod tests {
         let first: Vec<f32> = (0..20).map(draw).collect();
         assert_eq!(first, (0..20).map(draw).collect::<Vec<_>>());
         assert!(first.iter().any(|&caption| caption != first[0]));
+    }
+
+    #[test]
+    fn clips_of_a_video_share_its_captions() {
+        let captions = |texts: &[&str]| texts.iter().map(|text| text.to_string()).collect::<Vec<_>>();
+        let of = vec![captions(&["a", "b"]), captions(&["c"]), captions(&["a", "b"])];
+        let mut encoded = 0;
+        let mut encode = |sentences: &[&str]| {
+            encoded += sentences.len();
+            Ok(vec![1.0; sentences.len()])
+        };
+        let targets = Targets::new(&Labels::Captions { of }, 1, &mut encode).unwrap();
+        let Targets::Captions { rows, .. } = &targets else { panic!("{targets:?}") };
+        assert_eq!((encoded, rows.as_slice()), (3, &[0..2, 2..3, 0..2][..]));
     }
 
     #[test]

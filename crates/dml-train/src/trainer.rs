@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use candle_core::{Device, Tensor, Var, backprop::GradStore};
-use dml_data::{Dataset, View};
+use dml_data::{Dataset, Prefetch, Prefetched, View};
 use dml_model::{Mode, MultiTaskNet, NetConfig, Params};
 use dml_ops::RowKeys;
 
@@ -163,8 +163,10 @@ impl<'a> Trainer<'a> {
         self.optimizer.start_phase(phase);
         let vars: Vec<(String, Var)> =
             self.problem.params.vars().into_iter().filter(|(name, _)| !phase.freezes(name)).collect();
+        let mut ahead = self.read_ahead(phase, &plan)?;
         for (step, draws) in plan.iter().enumerate() {
-            let gradients = self.step(number, step + 1, phase, draws, &responders)?;
+            let inputs = ahead.iter_mut().map(next_inputs).collect::<Result<Vec<_>>>()?;
+            let gradients = self.step(number, step + 1, phase, draws, &inputs, &responders)?;
             if step == 0 {
                 check_reached(phase, &vars, &gradients)?;
             }
@@ -255,8 +257,9 @@ impl<'a> Trainer<'a> {
                     Recording::FrozenCopy => Responder::Frozen(net),
                     Recording::Table => {
                         let mut table = Table::default();
+                        let mut ahead = self.read_stream(s, stream, plan)?;
                         for draws in plan {
-                            let inputs = self.inputs(stream, &draws[s])?;
+                            let inputs = next_inputs(&mut ahead)?;
                             table.record(
                                 &answer(&net, self.problem.tasks, &[&preserve.task], &inputs)?,
                                 &draws[s],
@@ -282,12 +285,15 @@ impl<'a> Trainer<'a> {
         step: usize,
         phase: &Phase,
         draws: &[Draw],
+        inputs: &[Tensor],
         responders: &[Vec<(usize, Responder)>],
     ) -> Result<GradStore> {
         let mut total: Option<Tensor> = None;
         let mut terms = BTreeMap::new();
-        for ((stream, draw), responders) in phase.streams.iter().zip(draws).zip(responders) {
-            for (name, weight, loss) in self.objective(phase, stream, draw, responders)? {
+        for (((stream, draw), inputs), responders) in
+            phase.streams.iter().zip(draws).zip(inputs).zip(responders)
+        {
+            for (name, weight, loss) in self.objective(phase, stream, draw, inputs, responders)? {
                 let weighted = (&loss * weight)?;
                 total = Some(match total {
                     Some(total) => (total + weighted)?,
@@ -318,14 +324,14 @@ impl<'a> Trainer<'a> {
         phase: &Phase,
         stream: &Stream,
         draw: &Draw,
+        inputs: &Tensor,
         responders: &[(usize, Responder)],
     ) -> Result<Vec<(String, f64, Tensor)>> {
-        let inputs = self.inputs(stream, draw)?;
         // Samples of two datasets must not share dropout masks, so the dataset's name is part of the key.
         let dataset = dml_rand::hash(&stream.dataset);
         let samples = draw.indices.iter().map(|&index| dataset.wrapping_add(index as u64)).collect();
         let keys = RowKeys { seed: self.settings.seed, epoch: draw.epoch, samples };
-        let mut features = self.net.features(&inputs, &Mode::Train(&keys))?;
+        let mut features = self.net.features(inputs, &Mode::Train(&keys))?;
         if phase.freezes("root") {
             features = features.detach();
         }
@@ -337,7 +343,7 @@ impl<'a> Trainer<'a> {
             vec![(format!("{task} loss"), *weight, self.problem.tasks[task].supervised(&output, &target)?)];
         for (p, responder) in responders {
             let preserve = &stream.preserve[*p];
-            let responses = responder.respond(self.problem.tasks, &[&preserve.task], draw, &inputs)?;
+            let responses = responder.respond(self.problem.tasks, &[&preserve.task], draw, inputs)?;
             let output = self.net.head(&preserve.task, &features)?;
             let loss = self.problem.tasks[&preserve.task].preserved(&output, &responses[&preserve.task])?;
             terms.push((format!("{} kept", preserve.task), preserve.weight, loss));
@@ -345,15 +351,16 @@ impl<'a> Trainer<'a> {
         Ok(terms)
     }
 
-    fn inputs(&self, stream: &Stream, draw: &Draw) -> Result<Tensor> {
-        let dataset = &*self.problem.sets[&stream.dataset].dataset;
-        let view = View { seed: self.settings.seed, epoch: Some(draw.epoch) };
-        let size = draw.indices.len();
-        let mut batches = dml_data::batches(dataset, draw.indices.clone(), view, size, &self.device);
-        match batches.next() {
-            Some(batch) => Ok(batch?.inputs),
-            None => Err(TrainError::invalid(format!("dataset {:?} gave no batch", stream.dataset))),
-        }
+    /// The inputs of a phase, one iterator a stream, read by threads of their own while steps are computed.
+    fn read_ahead(&self, phase: &Phase, plan: &[Vec<Draw>]) -> Result<Vec<Prefetched>> {
+        phase.streams.iter().enumerate().map(|(s, stream)| self.read_stream(s, stream, plan)).collect()
+    }
+
+    fn read_stream(&self, s: usize, stream: &Stream, plan: &[Vec<Draw>]) -> Result<Prefetched> {
+        let view = |draw: &Draw| View { seed: self.settings.seed, epoch: Some(draw.epoch) };
+        let batches = plan.iter().map(|draws| (view(&draws[s]), draws[s].indices.clone())).collect();
+        let dataset = self.problem.sets[&stream.dataset].dataset.clone();
+        Ok(Prefetch::default().read(dataset, batches, &self.device)?)
     }
 
     fn evaluate(&mut self, phase: usize, name: &str) -> Result<Vec<Score>> {
@@ -392,6 +399,13 @@ impl<'a> Trainer<'a> {
 
     fn emit(&mut self, event: Event) {
         (self.sink)(&event);
+    }
+}
+
+fn next_inputs(ahead: &mut Prefetched) -> Result<Tensor> {
+    match ahead.next() {
+        Some(batch) => Ok(batch?.inputs),
+        None => Err(TrainError::invalid("there are fewer batches than steps")),
     }
 }
 

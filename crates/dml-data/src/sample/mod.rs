@@ -18,6 +18,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::clip::{check_frames, resized};
 use crate::photographs::hex;
 use crate::{DataError, Dataset, Labels, Result, View};
 use motion::{Action, Motion, Swing};
@@ -161,7 +162,8 @@ impl Dataset for SampleSet {
         let [_, frames, size, _] = self.shape;
         let plane = size * size;
         let clip = &self.clips.pixels[index * 3 * frames * plane..][..3 * frames * plane];
-        let level = |channel: usize, frame: usize, place: usize| clip[(channel * frames + frame) * plane + place];
+        let level =
+            |channel: usize, frame: usize, place: usize| clip[(channel * frames + frame) * plane + place];
         let picture = |frame: usize| {
             RgbImage::from_fn(size as u32, size as u32, |x, y| {
                 let place = y as usize * size + x as usize;
@@ -169,6 +171,17 @@ impl Dataset for SampleSet {
             })
         };
         Ok((0..frames).map(picture).collect())
+    }
+
+    fn input(&self, pictures: &[RgbImage]) -> Result<Vec<f32>> {
+        let [_, frames, size, _] = self.shape;
+        check_frames(pictures, frames)?;
+        let frames: Vec<RgbImage> = pictures.iter().map(|picture| resized(picture, (size, size))).collect();
+        let channel = |channel: usize| {
+            let pixels = frames.iter().flat_map(|frame| frame.pixels());
+            pixels.map(move |pixel| normal(f32::from(pixel[channel])))
+        };
+        Ok((0..3).flat_map(channel).collect())
     }
 
     fn labels(&self) -> &Labels {
@@ -185,24 +198,6 @@ const MEAN: f32 = 66.0;
 /// A little over half their standard deviation: from inputs of unit variance, small networks without normalisation
 /// layers took several epochs longer to begin to learn.
 const SCALE: f32 = 20.0;
-
-/// Frames as a network that was trained on the sample sees them.
-///
-/// # Shapes
-/// (3, frames, height, width), row-major: red, green and blue. All frames have the first one's size.
-///
-/// # Errors
-/// If a frame has another size.
-pub fn input(frames: &[RgbImage]) -> Result<Vec<f32>> {
-    let size = frames.first().map(RgbImage::dimensions);
-    if let Some(frame) = frames.iter().position(|frame| Some(frame.dimensions()) != size) {
-        return Err(DataError::Invalid(format!("frame {frame} has another size than the first")));
-    }
-    let channel = |channel: usize| {
-        frames.iter().flat_map(move |frame| frame.pixels().map(move |pixel| normal(f32::from(pixel[channel]))))
-    };
-    Ok((0..3).flat_map(channel).collect())
-}
 
 fn normal(level: f32) -> f32 {
     (level - MEAN) / SCALE

@@ -281,8 +281,12 @@ fn the_input_of_a_clips_pictures_is_what_the_network_reads() {
     for index in [0, 7] {
         let frames = sample.captions_test.pictures(index).unwrap();
         assert_eq!(frames.len(), 4);
-        assert_eq!(input(&frames).unwrap(), read(&sample.captions_test, index, View::evaluation()));
+        assert_eq!(
+            sample.captions_test.input(&frames).unwrap(),
+            read(&sample.captions_test, index, View::evaluation())
+        );
     }
-    let uneven = [RgbImage::new(16, 16), RgbImage::new(8, 16)];
-    assert!(input(&uneven).unwrap_err().to_string().contains("frame 1"));
+    let frames = vec![RgbImage::new(40, 30); 4];
+    assert_eq!(sample.captions_test.input(&frames).unwrap().len(), 3 * 4 * 16 * 16);
+    assert!(sample.captions_test.input(&frames[1..]).unwrap_err().to_string().contains("4 frames, not 3"));
 }

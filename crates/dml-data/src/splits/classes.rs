@@ -4,6 +4,11 @@ use std::path::{Path, PathBuf};
 use crate::text::{lines, wrong};
 use crate::{DataError, Result};
 
+/// The folder of UCF101's lists.
+pub const UCF101_LISTS: &str = "ucfTrainTestlist";
+/// The folder of HMDB51's lists.
+pub const HMDB51_LISTS: &str = "testTrainMulti_7030_splits";
+
 /// The classes and the three splits of UCF101 or HMDB51.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClassLists {
@@ -45,7 +50,7 @@ impl ClassLists {
 /// If a file is missing; if the numbers are not 1, 2, 3 …; if a path is not `<class>/v_<class>_g<GG>_c<CC>.avi`, its
 /// number is not that of its folder, or it is twice in a split.
 pub fn ucf101(dir: &Path) -> Result<ClassLists> {
-    let dir = &within(dir, "ucfTrainTestlist");
+    let dir = &within(dir, UCF101_LISTS);
     let path = dir.join("classInd.txt");
     let mut names: Vec<String> = Vec::new();
     for (number, line) in lines(&path)? {
@@ -85,7 +90,7 @@ pub fn ucf101(dir: &Path) -> Result<ClassLists> {
 /// If the folder cannot be read or has another `.txt` file, if a class lacks a split, if a line is not as above, or if a
 /// file is listed twice, in two classes, or not in all splits of its class.
 pub fn hmdb51(dir: &Path) -> Result<ClassLists> {
-    let dir = &within(dir, "testTrainMulti_7030_splits");
+    let dir = &within(dir, HMDB51_LISTS);
     let names = hmdb51_classes(dir)?;
     let mut splits: [ClassSplit; 3] = Default::default();
     let mut class_of: HashMap<String, u32> = HashMap::new();

@@ -6,7 +6,7 @@ mod flickr8k;
 mod msvd;
 mod voc;
 
-pub use classes::{ClassLists, ClassSplit, hmdb51, ucf101};
+pub use classes::{ClassLists, ClassSplit, HMDB51_LISTS, UCF101_LISTS, hmdb51, ucf101};
 pub use flickr8k::flickr8k;
 pub use msvd::{Captioned, ClipId, MsvdLists, Sources, descriptions, msvd, video_corpus};
 pub use voc::{VOC_CLASSES, voc};

@@ -178,6 +178,38 @@ fn rar_in_rar_is_unpacked() {
     assert!(error.is_err());
 }
 
+/// With RARLAB's own program, whose archives are compressed and of version 5.
+#[test]
+fn rar_in_rar_of_the_original_program_is_unpacked() {
+    let test = "rar_in_rar_of_the_original_program_is_unpacked";
+    if !rar_is_here(test) {
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    let rar = |archive: &str, what: &[&str]| {
+        let mut command = std::process::Command::new("rar");
+        command.current_dir(dir.path()).args(["a", "-idq", archive]).args(what).status()
+    };
+    let files = [("clap/#1_[x]_&;_clap_f.avi", 5000), ("wave/one.avi", 60_000), ("wave/two.avi", 60_000)];
+    for (name, size) in files {
+        let path = dir.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, (0..size).map(|i: u32| (i / 7 * i % 251) as u8).collect::<Vec<_>>()).unwrap();
+    }
+    match rar("clap.rar", &["clap"]) {
+        Ok(status) if status.success() => {}
+        _ => return eprintln!("{test}: left out, because the program rar is not installed"),
+    }
+    assert!(rar("wave.rar", &["wave"]).unwrap().success());
+    assert!(rar("hmdb51_org.rar", &["clap.rar", "wave.rar"]).unwrap().success());
+    let (path, into) = (dir.path().join("hmdb51_org.rar"), dir.path().join("into"));
+    run(|run| unpack_nested(&path, &into, 1_000_000, run)).unwrap();
+    for (name, _) in files {
+        let (found, expected) = (std::fs::read(into.join(name)), std::fs::read(dir.path().join(name)));
+        assert!(found.unwrap() == expected.unwrap(), "{name}");
+    }
+}
+
 #[test]
 fn rar_archives_that_do_harm_are_refused() {
     if !rar_is_here("rar_archives_that_do_harm_are_refused") {

@@ -1,6 +1,6 @@
 //! Whole preparations: each layout, interruptions, and what is there in the end.
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -352,4 +352,28 @@ fn nothing_depends_on_the_number_of_jobs() {
         .into_iter()
         .collect();
     assert!(trees[0] == trees[1]);
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_program_says_so_and_continues() {
+    let (root, data) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    write(root.path(), &voc(300));
+    let program = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_prepare-data"));
+        command.args(["voc2007", "--jobs", "1", "--from"]).arg(root.path()).arg("--data").arg(data.path());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    };
+    let mut child = program().spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.contains("decoding")));
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let said: Vec<String> = lines.collect();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{said:?}");
+    assert!(said.iter().any(|line| line.contains("the same command continues")), "{said:?}");
+    let output = program().output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    let (said, told) = (text(output.stdout), text(output.stderr));
+    assert!(output.status.success() && said.contains("300 samples of 300 files"), "{said}{told}");
 }

@@ -1,0 +1,143 @@
+//! Everything a run depends on, as data.
+
+mod data;
+mod defaults;
+mod layers;
+
+use std::path::PathBuf;
+
+use dml_model::RootConfig;
+use serde::{Deserialize, Serialize};
+
+pub use data::{DataConfig, PhotographsConfig, VideosConfig};
+
+use crate::method::Method;
+use crate::optimizer::AdamSharing;
+use crate::responses::Recording;
+use crate::schedule::Schedule;
+use crate::task::{Loss, Preservation};
+use crate::{Result, TrainError};
+
+/// Everything a run depends on. A file gives the settings that differ from the defaults of its kind of data; unknown
+/// keys are refused; the resolved whole is saved with the run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Seed of every random draw.
+    pub seed: u64,
+    /// The named method.
+    pub method: Method,
+    /// Folder of what is computed once: features, caption embeddings, the pretrained root of the sample.
+    pub cache: PathBuf,
+    /// The data.
+    pub data: DataConfig,
+    /// The shared root.
+    pub root: RootConfig,
+    /// Pretraining of the root on the sample's third set.
+    pub pretrain: PretrainConfig,
+    /// Losses and schedule.
+    pub training: TrainingConfig,
+    /// The optimiser.
+    pub optimizer: OptimizerConfig,
+    /// A schedule in place of the method's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<Schedule>,
+}
+
+/// Pretraining of the root, as the paper's roots are pretrained.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PretrainConfig {
+    /// Epochs; 0 starts from random parameters.
+    pub epochs: usize,
+    /// Learning rate of root and head.
+    pub learning_rate: f64,
+    /// Seed, so that all seeds of a comparison start from one root.
+    pub seed: u64,
+}
+
+/// Losses and schedule.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainingConfig {
+    /// Epochs on each dataset.
+    pub epochs: usize,
+    /// Epochs of a phase where phases alternate.
+    pub block: usize,
+    /// Samples of a step, from each stream.
+    pub batch: usize,
+    /// λ of eq. 8: weight of the class loss on class data; 1 − λ is the weight of the preserved captions.
+    pub lambda_class: f64,
+    /// λ of eq. 9: weight of the preserved classes on caption data; 1 − λ is the weight of the caption loss.
+    pub lambda_caption: f64,
+    /// Scale of the class loss and of the preservation of classes.
+    pub class_scale: f64,
+    /// Scale of the caption loss and of the preservation of captions.
+    pub caption_scale: f64,
+    /// Loss of the class task.
+    pub class_loss: Loss,
+    /// Loss of the caption task.
+    pub caption_loss: Loss,
+    /// How classes are preserved, where the method does not say.
+    pub preserve_class: Preservation,
+    /// Whether the head of a preserved task is held still.
+    pub freeze_preserved_head: bool,
+    /// Epochs in which a new head is trained alone, in the second half of fine-tuning and LwF.
+    pub warm_up: usize,
+    /// How responses are kept.
+    pub recording: Recording,
+    /// Whether tasks are evaluated throughout, or only at the end.
+    pub evaluate_throughout: bool,
+    /// Whether convolutions on the CPU are sums over the kernel's taps, instead of what is fastest (see
+    /// [`dml_ops::set_exact`]).
+    pub exact: bool,
+}
+
+/// The optimiser.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OptimizerConfig {
+    /// Learning rate of the root.
+    pub root_learning_rate: f64,
+    /// Learning rate of the heads.
+    pub head_learning_rate: f64,
+    /// Which phases share Adam's moments.
+    pub adam: AdamSharing,
+}
+
+impl Config {
+    /// Refuses numbers that no run could use, before anything is computed.
+    ///
+    /// # Errors
+    /// If a λ is outside [0, 1], the batch is empty, or the block does not divide the epochs.
+    pub fn check(&self) -> Result<()> {
+        let training = &self.training;
+        for (name, lambda) in
+            [("lambda_class", training.lambda_class), ("lambda_caption", training.lambda_caption)]
+        {
+            dml_losses::Lambda::new(lambda)
+                .map_err(|_| TrainError::invalid(format!("training.{name} is {lambda}, not in [0, 1]")))?;
+        }
+        if training.batch == 0 {
+            return Err(TrainError::invalid("training.batch must be at least 1"));
+        }
+        if training.epochs == 0 || training.block == 0 || !training.epochs.is_multiple_of(training.block) {
+            let (epochs, block) = (training.epochs, training.block);
+            return Err(TrainError::invalid(format!(
+                "training.epochs ({epochs}) must be a positive multiple of training.block ({block}); set both"
+            )));
+        }
+        Ok(())
+    }
+
+    /// The configuration as TOML.
+    ///
+    /// # Errors
+    /// If a number does not fit TOML.
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string_pretty(self).map_err(|e| TrainError::invalid(e.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests;
