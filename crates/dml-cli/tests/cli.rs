@@ -225,7 +225,7 @@ fn the_report_has_the_numbers_of_eval() {
     let scores = scores.as_array().unwrap();
     assert_eq!(rows.len(), scores.len());
     for (row, score) in rows.iter().zip(scores) {
-        let value = row.rsplit("data-value=\"").next().unwrap().split('"').next().unwrap();
+        let value = row.split("data-value=\"").nth(1).unwrap().split('"').next().unwrap();
         assert_eq!(value.parse::<f64>().unwrap(), score["value"].as_f64().unwrap(), "{score}");
         for part in ["measure", "protocol"] {
             assert!(row.contains(score[part].as_str().unwrap()), "{score}");

@@ -99,7 +99,8 @@ fn curves(runs: &[Run], measured: &Score) -> Curves {
     let unit = if is_rank(measured) { "rank from 1, lower is better" } else { "%, higher is better" };
     Curves {
         title: measured.measure.clone(),
-        subtitle: format!("{}; {n}; {unit}", measured.protocol),
+        protocol: measured.protocol.clone(),
+        unit: format!("{n}; {unit}"),
         x_label: "epochs over all datasets".into(),
         bands: bands(runs),
         lines: lines.collect(),
@@ -157,9 +158,9 @@ fn figure(number: usize, curves: &Curves) -> Markup {
             (curves.svg(&format!("curve-{number}")))
             details {
                 summary { "Values of " (curves.title) }
-                div.scroll role="region" tabindex="0" aria-label={ "Values of " (curves.title) ", " (curves.subtitle) } {
+                div.scroll role="region" tabindex="0" aria-label={ "Values of " (curves.name()) } {
                     table {
-                        caption.hidden { (curves.title) ", " (curves.subtitle) }
+                        caption.hidden { (curves.name()) }
                         thead { tr {
                             th scope="col" { "line" }
                             th.number scope="col" { "epochs" }
@@ -186,13 +187,12 @@ pub(crate) fn files(report: &Report) -> Vec<(String, String)> {
     let mut charts = charts(&report.runs);
     charts.sort_by_key(|chart| !chart.main);
     let curves = charts.iter().map(|chart| {
-        let Curves { title, subtitle, .. } = &chart.curves;
-        let protocol = subtitle.split(';').next().unwrap_or_default();
+        let Curves { title, protocol, .. } = &chart.curves;
         (format!("curve {title} {protocol}"), chart.curves.svg("chart"))
     });
     let heats = report.sweeps.iter().flat_map(crate::Sweep::heats);
     let heats = heats.map(|heat| {
-        let name = format!("heat {} {} {}", heat.title(), heat.score.protocol, heat.x.0);
+        let name = format!("heat {} {} {}", heat.title(), heat.score.protocol, heat.common);
         (name, heat.svg("chart"))
     });
     let mut names = BTreeSet::new();

@@ -24,7 +24,7 @@ fn per_class(classes: &ClassTable) -> Markup {
     let percent = |value: Option<f64>, bar: bool| {
         html! {
             @match value {
-                Some(value) => td.number.bar[bar] data-value=(value) style=[bar.then(|| format!("--w:{value:.1}%"))] {
+                Some(value) => td.number.share[bar] data-value=(value) style=[bar.then(|| format!("--w:{value:.1}%"))] {
                     span { (format!("{value:.1}")) }
                 },
                 None => td.number { "–" }

@@ -6,8 +6,10 @@ use crate::axis::{Ticks, at, text_width};
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Curves {
     pub(crate) title: String,
-    /// Protocol, n, which way is better.
-    pub(crate) subtitle: String,
+    /// How it was measured.
+    pub(crate) protocol: String,
+    /// On how many, in which unit, and which way is better.
+    pub(crate) unit: String,
     pub(crate) x_label: String,
     /// Phases in the background: from, to, name.
     pub(crate) bands: Vec<(f64, f64, String)>,
@@ -37,11 +39,12 @@ pub(crate) struct Point {
 }
 
 /// Width of every chart in its own units: those of the screen on a phone, nearly.
-pub(crate) const WIDTH: f64 = 420.0;
-const LEFT: f64 = 44.0;
+pub(crate) const WIDTH: f64 = 372.0;
+const LEFT: f64 = 38.0;
 const RIGHT: f64 = 12.0;
-const PLOT: f64 = 190.0;
+const PLOT: f64 = 176.0;
 const BELOW: f64 = 44.0;
+const STRIP: f64 = 18.0;
 const LEGEND_ROW: f64 = 19.0;
 const SMALL: f64 = 12.0;
 const COLOURS: usize = 8;
@@ -51,7 +54,9 @@ impl Curves {
     pub(crate) fn svg(&self, id: &str) -> Markup {
         let legend = self.legend();
         let rows = legend.last().map_or(0, |item| item.row + 1);
-        let top = 50.0 + rows as f64 * LEGEND_ROW + 8.0;
+        // The phases' names stand above the plot, where no line can run through them.
+        let strip = if self.bands.is_empty() { 0.0 } else { STRIP };
+        let top = 70.0 + rows as f64 * LEGEND_ROW + strip;
         let height = top + PLOT + BELOW;
         let points = || self.lines.iter().flat_map(|line| &line.points);
         let range = |of: fn(&Point) -> f64| {
@@ -75,16 +80,17 @@ impl Curves {
         html! {
             svg.chart xmlns="http://www.w3.org/2000/svg" viewBox={ "0 0 " (WIDTH) " " (at(height)) } role="img"
                 aria-labelledby={ (id) "-title " (id) "-desc" } {
-                title id={ (id) "-title" } { (self.title) ", " (self.subtitle) }
+                title id={ (id) "-title" } { (self.name()) }
                 desc id={ (id) "-desc" } { (self.description()) }
                 text.title x="0" y="18" { (self.title) }
-                text.muted x="0" y="37" { (self.subtitle) }
+                text.muted x="0" y="36" { (self.protocol) }
+                text.muted x="0" y="52" { (self.unit) }
                 (self.draw_legend(&legend))
                 @for (from, to, name) in &self.bands {
-                    rect class={ "band band" (self.band_number(name)) } x=(at(x(*from))) y=(at(top))
-                        width=(at(x(*to) - x(*from))) height=(at(PLOT)) {}
+                    rect class={ "band band" (self.band_number(name)) } x=(at(x(*from))) y=(at(top - strip))
+                        width=(at(x(*to) - x(*from))) height=(at(PLOT + strip)) {}
                     @if self.fits(x(*to) - x(*from), name) {
-                        text.muted.small x=(at(x((from + to) / 2.0))) y=(at(top + 13.0)) text-anchor="middle" { (name) }
+                        text.muted.small x=(at(x((from + to) / 2.0))) y=(at(top - 5.5)) text-anchor="middle" { (name) }
                     }
                 }
                 @for &value in &ticks.values {
@@ -105,7 +111,7 @@ impl Curves {
                             line.points.iter().map(|p| format!("{} {}", at(x(p.x)), at(y(p.y)))).collect();
                         path class={ "series dash" (line.dash % 4) } d={ "M" (path.join("L")) } {}
                         @for point in &line.points {
-                            path.dot d=(marker(line.colour, x(point.x), y(point.y), self.marker_size())) {
+                            path.dot.tiny[self.crowded()] d=(marker(line.colour, x(point.x), y(point.y), if self.crowded() { 1.4 } else { 3.2 })) {
                                 title { (line.label) ", " (point.note) ": " (format!("{:.2}", point.y)) }
                             }
                         }
@@ -115,10 +121,14 @@ impl Curves {
         }
     }
 
-    /// Smaller markers where they would touch.
-    fn marker_size(&self) -> f64 {
-        let most = self.lines.iter().map(|line| line.points.len()).max().unwrap_or(0);
-        if most > 40 { 1.6 } else { 3.2 }
+    /// What is measured and how, in a line.
+    pub(crate) fn name(&self) -> String {
+        format!("{}, {}, {}", self.title, self.protocol, self.unit)
+    }
+
+    /// Whether markers would touch.
+    fn crowded(&self) -> bool {
+        self.lines.iter().any(|line| line.points.len() > 40)
     }
 
     fn description(&self) -> String {
@@ -175,7 +185,7 @@ impl Curves {
     fn draw_legend(&self, legend: &[Entry]) -> Markup {
         html! {
             @for Entry { number, row, x, label } in legend {
-                @let y = 58.0 + *row as f64 * LEGEND_ROW;
+                @let y = 72.0 + *row as f64 * LEGEND_ROW;
                 @if let Some(line) = self.lines.get(*number) {
                     g class={ "c" (line.colour % COLOURS) } {
                         path class={ "series dash" (line.dash % 4) } d={ "M" (at(*x)) " " (at(y)) "h24" } {}

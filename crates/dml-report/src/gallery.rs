@@ -90,7 +90,7 @@ fn picture(item: &Item) -> Markup {
         @match thumbnail(&item.pictures) {
             Some(Thumbnail { source, width, height, frames, coarse }) => {
                 @let kind = if frames > 1 { format!("{frames} frames of a clip") } else { "Photograph".into() };
-                img.coarse[coarse] src=(source) width=(width) height=(height) loading="lazy" decoding="async"
+                img.coarse[coarse] src=(source) width=(width) height=(height) decoding="async"
                     alt={ (kind) ": " (what) };
             }
             None => div.absent { "no picture" }
@@ -100,7 +100,7 @@ fn picture(item: &Item) -> Markup {
 
 fn classes_in_words(classes: &[(String, f64)]) -> String {
     let shown = classes.iter().enumerate().filter(|(rank, (_, p))| *rank == 0 || *p >= 0.1).take(3);
-    let words: Vec<String> = shown.map(|(_, (name, p))| format!("{name} {:.0} %", 100.0 * p)).collect();
+    let words: Vec<String> = shown.map(|(_, (name, p))| format!("{name} {:.0}\u{a0}%", 100.0 * p)).collect();
     words.join(", ")
 }
 
@@ -119,7 +119,7 @@ fn bars(classes: &[(String, f64)]) -> Markup {
         ol.bars {
             @for (name, probability) in classes {
                 li style={ "--w:" (format!("{:.1}", 100.0 * probability)) "%" } {
-                    span { (name) } span.amount { (format!("{:.1} %", 100.0 * probability)) }
+                    span { (name) } span.amount { (format!("{:.1}\u{a0}%", 100.0 * probability)) }
                 }
             }
         }

@@ -5,7 +5,7 @@ use crate::colour::{cell, cell_style};
 use crate::curves::WIDTH;
 use crate::sweep::Heat;
 
-const TOP: f64 = 52.0;
+const TOP: f64 = 64.0;
 
 impl Heat {
     /// The best cell: row and column.
@@ -27,13 +27,18 @@ impl Heat {
     }
 
     pub(crate) fn title(&self) -> String {
-        format!("{} {}, {}", self.score.eval, self.score.measure, self.common)
+        format!("{} {}", self.score.eval, self.score.measure)
     }
 
-    pub(crate) fn subtitle(&self) -> String {
+    fn unit(&self) -> String {
         let seeds = self.cells.iter().flatten().flatten().map(|(_, n)| *n).max().unwrap_or(0);
-        let mean = if seeds > 1 { format!(", mean of up to {seeds} seeds") } else { String::new() };
-        format!("{}, n = {}{mean}", self.score.protocol, self.score.n)
+        let mean = if seeds > 1 { format!("; mean of up to {seeds} seeds") } else { String::new() };
+        format!("n = {}; {}{mean}", self.score.n, self.common)
+    }
+
+    /// What is measured and how, in a line.
+    pub(crate) fn name(&self) -> String {
+        format!("{}, {}, {}", self.title(), self.score.protocol, self.unit())
     }
 
     /// The heat map. `id` is unique in its document.
@@ -48,10 +53,11 @@ impl Heat {
         html! {
             svg.chart xmlns="http://www.w3.org/2000/svg" viewBox={ "0 0 " (WIDTH) " " (at(bottom + 46.0)) } role="img"
                 aria-labelledby={ (id) "-title " (id) "-desc" } {
-                title id={ (id) "-title" } { (self.title()) ", " (self.subtitle()) }
+                title id={ (id) "-title" } { (self.name()) }
                 desc id={ (id) "-desc" } { (self.description()) }
                 text.title x="0" y="18" { (self.title()) }
-                text.muted x="0" y="37" { (self.subtitle()) }
+                text.muted x="0" y="36" { (self.score.protocol) }
+                text.muted x="0" y="52" { (self.unit()) }
                 @for (row, cells) in self.cells.iter().enumerate() {
                     @let y = TOP + row as f64 * height;
                     text.muted x=(at(left - 8.0)) y=(at(y + height / 2.0 + 4.0)) text-anchor="end" { (self.y.1[row]) }

@@ -34,7 +34,7 @@ pub(crate) fn page(report: &Report) -> Markup {
             }
             body {
                 a.skip href="#content" { "Skip to the content" }
-                header.bar {
+                header.top {
                     nav aria-label="Sections" {
                         @if !runs.is_empty() { a href="#scores" { "Scores" } a href="#curves" { "Curves" } }
                         @for (number, _) in sweeps.iter().enumerate() {
@@ -49,6 +49,7 @@ pub(crate) fn page(report: &Report) -> Markup {
                 }
                 main id="content" tabindex="-1" {
                     h1 { (title) }
+                    @if let [run] = runs.as_slice() { p.about { (settings::in_a_line(run)) } }
                     (notices(runs))
                     @if let [run] = runs.as_slice() { (scores::tiles(run)) }
                     @for (number, sweep) in sweeps.iter().enumerate() { (sweeps::section(sweep, number)) }

@@ -1,5 +1,7 @@
 //! Tables of scores: at the end, and after every phase.
 
+use std::collections::BTreeSet;
+
 use dml_train::Score;
 use maud::{Markup, html};
 
@@ -15,7 +17,7 @@ pub(crate) fn tiles(run: &Run) -> Markup {
                 div {
                     dt { (score.eval) ": " (score.measure) }
                     dd { (value(score)) @if !is_rank(score) { span.unit { " %" } } }
-                    dd.note { (score.protocol) "; n = " (score.n) }
+                    dd.note { (score.protocol) "; n = " (score.n) }
                 }
             }
         }
@@ -45,8 +47,9 @@ pub(crate) fn section(runs: &[Run]) -> Markup {
                     are." @if runs.len() > 1 { " The best of a row is marked." }
                 }
                 @let head = html! {
-                    (sortable("evaluation", false)) (sortable("measure", false)) (sortable("protocol", false)) (sortable("n", true))
+                    (sortable("evaluation", false)) (sortable("measure", false))
                     @for run in runs { (sortable(if runs.len() == 1 { "value" } else { &run.name }, true)) }
+                    (sortable("n", true)) (sortable("protocol", false))
                 };
                 (table("Scores at the end", true, head, html! {
                     @for score in rows {
@@ -56,8 +59,6 @@ pub(crate) fn section(runs: &[Run]) -> Markup {
                         tr.main[is_main(score)] {
                             th scope="row" { (score.eval) }
                             td { (score.measure) }
-                            td.protocol { (score.protocol) }
-                            td.number data-value=(score.n) { (score.n) }
                             @for found in &values { @match found {
                                 Some(found) => {
                                     td.number.best[runs.len() > 1 && Some(found.value) == best] data-value=(found.value) {
@@ -67,6 +68,10 @@ pub(crate) fn section(runs: &[Run]) -> Markup {
                                 }
                                 None => td.number { "–" }
                             } }
+                            @let n: BTreeSet<usize> = values.iter().flatten().map(|score| score.n).collect();
+                            @let n: Vec<String> = n.iter().map(usize::to_string).collect();
+                            td.number data-value=(score.n) { (n.join(", ")) }
+                            td.protocol { (score.protocol) }
                         }
                     }
                 }))
@@ -102,7 +107,6 @@ pub(crate) fn phases(run: &Run) -> Markup {
         last.scores.iter().find(|score| score.key() == key).map(|score| score.value)
     };
     html! {
-        h4 { "Phases" }
         @if history.phases.is_empty() {
             p.empty { "The run has left no record of phases (" code { "metrics.jsonl" } ")." }
         } @else {
@@ -120,7 +124,7 @@ pub(crate) fn phases(run: &Run) -> Markup {
                     td.number { (phase.steps) }
                     td.number { (phase.samples) }
                     @for term in &terms {
-                        td.number { (phase.terms.get(*term).map_or("–".into(), |mean| format!("{mean:.3}"))) }
+                        td.number { (phase.terms.get(*term).map_or("–".into(), |mean| minus(&format!("{mean:.3}")))) }
                     }
                     @for score in &mains {
                         @let key = score.key();
@@ -129,7 +133,7 @@ pub(crate) fn phases(run: &Run) -> Markup {
                                 (format!("{after:.1}"))
                                 @let change = after - before;
                                 @let worse = (change < 0.0) == score.higher_is_better && change.abs() >= 0.05;
-                                " " span.change.worse[worse] { "(" (format!("{change:+.1}").replace('-', "−")) ")" }
+                                " " span.change.worse[worse] { "(" (minus(&format!("{change:+.1}"))) ")" }
                             }
                             (Some(after), None) => (format!("{after:.1}")),
                             _ => "–",
@@ -142,6 +146,11 @@ pub(crate) fn phases(run: &Run) -> Markup {
             }
         }
     }
+}
+
+/// With a minus sign in place of a hyphen.
+fn minus(number: &str) -> String {
+    number.replace('-', "−")
 }
 
 /// The number as every table shows it.

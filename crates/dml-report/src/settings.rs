@@ -21,6 +21,22 @@ const FIRST: [&str; 12] = [
     "optimizer.adam",
 ];
 
+/// A run in a line: method, data, seed, epochs, and how long it took.
+pub(crate) fn in_a_line(run: &Run) -> String {
+    let named = |key: &str, before: &str, after: &str| {
+        run.setting(key).map(|value| format!("{before}{value}{after}"))
+    };
+    let parts = [
+        named("method", "", ""),
+        named("data.kind", "data: ", ""),
+        named("root.kind", "root: ", ""),
+        named("training.epochs", "", " epochs on each dataset"),
+        named("seed", "seed ", ""),
+        run.history.seconds.map(|seconds| format!("trained in {}", duration(seconds))),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(" · ")
+}
+
 /// The section of the page.
 pub(crate) fn section(runs: &[Run]) -> Markup {
     let keys = keys(runs, |run| &run.settings);

@@ -43,9 +43,9 @@ fn figure(heat: &Heat, id: &str) -> Markup {
             (heat.svg(id))
             details {
                 summary { "Values of " (heat.title()) }
-                div.scroll role="region" tabindex="0" aria-label={ "Values of " (heat.title()) ", " (heat.subtitle()) } {
+                div.scroll role="region" tabindex="0" aria-label={ "Values of " (heat.name()) } {
                     table {
-                        caption.hidden { (heat.title()) ", " (heat.subtitle()) }
+                        caption.hidden { (heat.name()) }
                         thead { tr {
                             th scope="col" { (axis_name(&heat.y.0)) " by " (axis_name(&heat.x.0)) }
                             @for value in &heat.x.1 { th.number scope="col" { (value) } }

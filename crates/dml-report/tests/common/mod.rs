@@ -7,10 +7,10 @@ use dml_train::{ClassRow, ClassTable, Gallery, Item, Score};
 use image::{Rgb, RgbImage};
 
 /// In text, in attributes, and as an end of style, script and comment.
-pub const HOSTILE: &str =
+pub(crate) const HOSTILE: &str =
     r#"</style></script>--><img src=x onerror="alert(1)"> 'quoted' "twice" & <b>bold</b>"#;
 
-pub fn score(eval: &str, task: &str, measure: &str, protocol: &str, value: f64, n: usize) -> Score {
+pub(crate) fn score(eval: &str, task: &str, measure: &str, protocol: &str, value: f64, n: usize) -> Score {
     Score {
         eval: eval.into(),
         task: task.into(),
@@ -23,7 +23,7 @@ pub fn score(eval: &str, task: &str, measure: &str, protocol: &str, value: f64, 
 }
 
 /// All tasks' scores at one moment, which `level` moves.
-pub fn scores(level: f64) -> Vec<Score> {
+pub(crate) fn scores(level: f64) -> Vec<Score> {
     vec![
         score("class", "class", "hit@1", "clip", 40.125 + level, 200),
         score("class of caption data", "class", "hit@1", "clip", 35.0 + level, 200),
@@ -41,7 +41,7 @@ pub fn scores(level: f64) -> Vec<Score> {
 }
 
 /// The folder of a run of three rounds of captions and classes.
-pub fn write_run(folder: &Path, shift: f64) {
+pub(crate) fn write_run(folder: &Path, shift: f64) {
     std::fs::create_dir_all(folder).unwrap();
     let config = format!(
         "seed = 0\nmethod = \"dml-lwf\"\n[data]\nkind = \"sample\"\nnote = {}\n[training]\nepochs = 6\nblock = 2\n\
@@ -53,7 +53,7 @@ pub fn write_run(folder: &Path, shift: f64) {
     let mut lines = vec![serde_json::json!({"event":"started","phases":6,"steps":60,"parameters":123456})];
     let evaluated = |phase: usize, name: &str, epochs: f64, level: f64| serde_json::json!({"event":"evaluated","phase":phase,"name":name,"epochs":epochs,"scores":scores(level)});
     lines.push(evaluated(0, "before training", 0.0, -15.0 + shift));
-    for phase in 1..=6 {
+    for phase in 1..=6usize {
         let name = if phase % 2 == 1 { "caption" } else { "class" };
         lines.push(
             serde_json::json!({"event":"phase-started","phase":phase,"name":name,"round":phase.div_ceil(2),
@@ -72,7 +72,7 @@ pub fn write_run(folder: &Path, shift: f64) {
 }
 
 /// The folder of a sweep over 3 × 3 settings.
-pub fn write_sweep(folder: &Path) {
+pub(crate) fn write_sweep(folder: &Path) {
     std::fs::create_dir_all(folder).unwrap();
     let values = [0.1, 0.5, 0.9];
     let runs: Vec<serde_json::Value> = (0..9)
@@ -89,7 +89,7 @@ pub fn write_sweep(folder: &Path) {
 }
 
 /// What a checkpoint might answer.
-pub fn detail(level: f64) -> Detail {
+pub(crate) fn detail(level: f64) -> Detail {
     let names = ["walk", "jump", HOSTILE];
     let rows = names.map(|name| ClassRow {
         name: name.into(),
@@ -140,7 +140,7 @@ pub fn detail(level: f64) -> Detail {
 }
 
 /// A report on one run with everything a checkpoint can say, and on a sweep.
-pub fn report(place: &Path) -> (PathBuf, Report) {
+pub(crate) fn report(place: &Path) -> (PathBuf, Report) {
     let (run, sweep) = (place.join("run"), place.join("sweep"));
     write_run(&run, 0.0);
     write_sweep(&sweep);
