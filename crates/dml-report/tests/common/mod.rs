@@ -102,7 +102,7 @@ pub(crate) fn detail(level: f64) -> Detail {
     let confusion = vec![vec![7, 2, 1], vec![0, 10, 0], vec![3, 3, 4]];
     let classes = vec![ClassTable { eval: "class".into(), several: false, rows: rows.into(), confusion }];
     let picture = |i: usize, size: u32| {
-        RgbImage::from_fn(size, size, |x, y| Rgb([x as u8 * 4, y as u8 * 4, i as u8 * 9]))
+        RgbImage::from_fn(size, size, |x, y| Rgb([(x * 4) as u8, (y * 4) as u8, (i * 9) as u8]))
     };
     let item = |i: usize, captions: bool| {
         let classes = vec![("walk".to_string(), 0.6), (HOSTILE.to_string(), 0.3)];
