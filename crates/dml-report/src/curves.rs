@@ -55,7 +55,7 @@ impl Curves {
         let legend = self.legend();
         let rows = legend.last().map_or(0, |item| item.row + 1);
         // The phases' names stand above the plot, where no line can run through them.
-        let strip = if self.bands.is_empty() { 0.0 } else { STRIP };
+        let strip = if self.bands.is_empty() || !self.all_named() { 0.0 } else { STRIP };
         let top = 70.0 + rows as f64 * LEGEND_ROW + strip;
         let height = top + PLOT + BELOW;
         let points = || self.lines.iter().flat_map(|line| &line.points);
@@ -89,7 +89,7 @@ impl Curves {
                 @for (from, to, name) in &self.bands {
                     rect class={ "band band" (self.band_number(name)) } x=(at(x(*from))) y=(at(top - strip))
                         width=(at(x(*to) - x(*from))) height=(at(PLOT + strip)) {}
-                    @if self.fits(x(*to) - x(*from), name) {
+                    @if strip > 0.0 {
                         text.muted.small x=(at(x((from + to) / 2.0))) y=(at(top - 5.5)) text-anchor="middle" { (name) }
                     }
                 }
@@ -156,18 +156,21 @@ impl Curves {
         names
     }
 
+    /// Whether there is room for every phase's name above its band.
+    fn all_named(&self) -> bool {
+        let ends = self.bands.iter().map(|(from, to, _)| (*from, *to));
+        let (from, to) = ends.fold((f64::INFINITY, 0f64), |(a, b), (from, to)| (a.min(from), b.max(to)));
+        let scale = (WIDTH - LEFT - RIGHT) / (to - from);
+        self.bands.iter().all(|(from, to, name)| self.fits((to - from) * scale, name))
+    }
+
     fn fits(&self, width: f64, name: &str) -> bool {
         width > text_width(name, 11.0) + 4.0
     }
 
     fn legend(&self) -> Vec<Entry> {
         let mut entries: Vec<Entry> = Vec::new();
-        let plot = WIDTH - LEFT - RIGHT;
-        let span =
-            self.bands.iter().fold((f64::INFINITY, 0f64), |(a, b), (from, to, _)| (a.min(*from), b.max(*to)));
-        let all_named =
-            self.bands.iter().all(|(from, to, name)| self.fits((to - from) / (span.1 - span.0) * plot, name));
-        let phases = if all_named { vec![] } else { self.band_names() };
+        let phases = if self.all_named() { vec![] } else { self.band_names() };
         let labels = self.lines.iter().map(|line| line.label.clone());
         let labels = labels.chain(phases.iter().map(|name| format!("phase {name}")));
         let (mut row, mut x) = (0, 0.0);

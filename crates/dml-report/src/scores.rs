@@ -55,15 +55,15 @@ pub(crate) fn section(runs: &[Run]) -> Markup {
                     @for score in rows {
                         @let key = score.key();
                         @let values: Vec<Option<Score>> = runs.iter().map(|run| of(run, &key)).collect();
-                        @let best = best(values.iter().flatten());
+                        @let best = best(values.iter().flatten()).filter(|_| values.iter().flatten().count() > 1);
                         tr.main[is_main(score)] {
                             th scope="row" { (score.eval) }
                             td { (score.measure) }
                             @for found in &values { @match found {
                                 Some(found) => {
-                                    td.number.best[runs.len() > 1 && Some(found.value) == best] data-value=(found.value) {
+                                    td.number.best[Some(found.value) == best] data-value=(found.value) {
                                         (value(found))
-                                        @if runs.len() > 1 && Some(found.value) == best { span.hidden { " (best)" } }
+                                        @if Some(found.value) == best { span.hidden { " (best)" } }
                                     }
                                 }
                                 None => td.number { "–" }

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use dml_train::Score;
@@ -95,10 +95,7 @@ impl Sweep {
                 rest.iter().map(|axis| format!("{} {}", axis.key, text(run.settings.get(&axis.key))));
             std::iter::once(run.method.clone()).chain(of_axes).collect::<Vec<_>>().join(", ")
         };
-        let mut groups: Vec<String> = self.runs.iter().map(other).collect();
-        groups.dedup();
-        groups.sort();
-        groups.dedup();
+        let groups: BTreeSet<String> = self.runs.iter().map(other).collect();
         let mut heats = Vec::new();
         for score in self.scores() {
             for common in &groups {
