@@ -72,6 +72,7 @@ fn curves(runs: &[Run], measured: &Score) -> Curves {
     let numbers: BTreeSet<usize> = all().filter(same).map(|score| score.n).collect();
     let (least, most) = (numbers.first().copied().unwrap_or(0), numbers.last().copied().unwrap_or(0));
     let n = if least == most { format!("n = {least}") } else { format!("n = {least} to {most}") };
+    let only = evals.len() == 1;
     let lines = runs.iter().enumerate().flat_map(|(number, run)| {
         evals.iter().enumerate().filter_map(move |(eval_number, eval)| {
             let points: Vec<Point> = run
@@ -91,6 +92,7 @@ fn curves(runs: &[Run], measured: &Score) -> Curves {
                 .collect();
             let (label, colour, dash) = match runs.len() {
                 1 => (eval.to_string(), eval_number, eval_number),
+                _ if only => (run.name.clone(), number, 0),
                 _ => (format!("{}: {eval}", run.name), number, eval_number),
             };
             (!points.is_empty()).then_some(Line { label, colour, dash, points })
@@ -138,8 +140,15 @@ pub(crate) fn section(runs: &[Run]) -> Markup {
                 p.empty { "There is one evaluation, or none: nothing to draw. With " code { "training.evaluate_throughout" }
                     " a run is evaluated all along." }
             } @else {
-                p.lead { "Each task’s score as training goes from dataset to dataset. Shaded: the phases, named after what they
-                    train." @if runs.len() > 1 { " Colours and markers are the runs, dashes the evaluations." } }
+                p.lead {
+                    "Each task’s score as training goes from dataset to dataset. "
+                    @if bands(runs).is_empty() {
+                        @if runs.len() > 1 { "The phases of these runs differ, so they are not shaded. " }
+                    } @else {
+                        "Shaded: the phases, named after what they train. "
+                    }
+                    @if runs.len() > 1 { "Colours and markers are the runs, dashes the evaluations." }
+                }
                 div.charts { @for (number, chart) in &main { (figure(*number, &chart.curves)) } }
                 @if !others.is_empty() {
                     details {

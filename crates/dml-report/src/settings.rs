@@ -39,8 +39,8 @@ pub(crate) fn in_a_line(run: &Run) -> String {
 
 /// The section of the page.
 pub(crate) fn section(runs: &[Run]) -> Markup {
-    let keys = keys(runs, |run| &run.settings);
-    let differing = differing(runs, |run| &run.settings);
+    let columns: Vec<Values> = runs.iter().map(|run| run.settings.clone()).collect();
+    let (keys, differing) = (keys(&columns), differing(&columns));
     html! {
         section id="settings" aria-labelledby="settings-heading" {
             h2 id="settings-heading" { "Settings and environment" }
@@ -49,7 +49,7 @@ pub(crate) fn section(runs: &[Run]) -> Markup {
                 @if differing.is_empty() {
                     p.empty { "None: the runs have the same settings." }
                 } @else {
-                    (compare("Settings that differ", runs, &differing, |run| &run.settings))
+                    (compare("Settings that differ", runs, &differing, &columns))
                 }
             } @else if let Some(run) = runs.first() {
                 dl.facts {
@@ -60,7 +60,7 @@ pub(crate) fn section(runs: &[Run]) -> Markup {
             }
             details {
                 summary { "All settings (" (keys.len()) ")" }
-                (compare("All settings", runs, &keys, |run| &run.settings))
+                (compare("All settings", runs, &keys, &columns))
             }
             (environment(runs))
         }
@@ -68,37 +68,36 @@ pub(crate) fn section(runs: &[Run]) -> Markup {
 }
 
 fn environment(runs: &[Run]) -> Markup {
-    let keys = keys(runs, |run| &run.environment);
+    let columns: Vec<Values> = runs.iter().map(|run| [size(run), run.environment.clone()].concat()).collect();
+    let keys = keys(&columns);
     html! {
         h3 { "Environment" }
-        dl.facts {
-            @for run in runs {
-                @let history = &run.history;
-                @let of = if runs.len() > 1 { format!("{}: ", run.name) } else { String::new() };
-                @if let Some(parameters) = history.parameters {
-                    div { dt { (of) "parameters" } dd { (grouped(parameters)) } }
-                }
-                @if let Some(steps) = history.steps { div { dt { (of) "optimiser steps" } dd { (grouped(steps)) } } }
-                @if let Some(seconds) = history.seconds { div { dt { (of) "wall-clock time" } dd { (duration(seconds)) } } }
-            }
-        }
-        @if keys.is_empty() {
+        @if !keys.is_empty() { (compare("Environment", runs, &keys, &columns)) }
+        @if runs.iter().all(|run| run.environment.is_empty()) {
             p.empty { "No record of the machine (" code { "environment.json" } ") was left." }
-        } @else {
-            (compare("Environment", runs, &keys, |run| &run.environment))
         }
     }
 }
 
-type Values = [(String, String)];
+/// What the log says of the run's size.
+fn size(run: &Run) -> Values {
+    let history = &run.history;
+    let parts = [
+        ("parameters", history.parameters.map(grouped)),
+        ("optimiser steps", history.steps.map(grouped)),
+        ("wall-clock time", history.seconds.map(duration)),
+    ];
+    parts.into_iter().filter_map(|(key, value)| Some((key.to_string(), value?))).collect()
+}
 
-fn keys(runs: &[Run], of: impl Fn(&Run) -> &Values) -> Vec<&str> {
+/// Keys with values, of one run.
+type Values = Vec<(String, String)>;
+
+fn keys(columns: &[Values]) -> Vec<&str> {
     let mut keys: Vec<&str> = Vec::new();
-    for run in runs {
-        for (key, _) in of(run) {
-            if !keys.contains(&key.as_str()) {
-                keys.push(key);
-            }
+    for (key, _) in columns.iter().flatten() {
+        if !keys.contains(&key.as_str()) {
+            keys.push(key);
         }
     }
     keys
@@ -108,27 +107,23 @@ fn value<'a>(values: &'a Values, key: &str) -> Option<&'a str> {
     values.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
 }
 
-fn differing(runs: &[Run], of: impl Fn(&Run) -> &Values + Copy) -> Vec<&str> {
-    let differs = |key: &&str| runs.iter().any(|run| value(of(run), key) != value(of(&runs[0]), key));
-    keys(runs, of).into_iter().filter(differs).collect()
+fn differing(columns: &[Values]) -> Vec<&str> {
+    let differs = |key: &&str| columns.iter().any(|values| value(values, key) != value(&columns[0], key));
+    keys(columns).into_iter().filter(differs).collect()
 }
 
-fn compare(label: &str, runs: &[Run], keys: &[&str], of: impl Fn(&Run) -> &Values) -> Markup {
+fn compare(label: &str, runs: &[Run], keys: &[&str], columns: &[Values]) -> Markup {
     let head = html! {
         th scope="col" { "key" }
         @for run in runs { th scope="col" { @if runs.len() > 1 { (run.name) } @else { "value" } } }
     };
-    table(
-        label,
-        false,
-        head,
-        html! {
-            @for key in keys { tr {
-                th scope="row" { code { (key) } }
-                @for run in runs { td.value { (value(of(run), key).unwrap_or("–")) } }
-            } }
-        },
-    )
+    let body = html! {
+        @for key in keys { tr {
+            th scope="row" { code { (key) } }
+            @for values in columns { td.value { (value(values, key).unwrap_or("–")) } }
+        } }
+    };
+    table(label, false, head, body)
 }
 
 /// 1234567 as 1 234 567, with narrow spaces.
