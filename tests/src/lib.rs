@@ -11,8 +11,8 @@ use dml_data::{Dataset, Labels, View};
 use dml_model::{HeadConfig, MultiTaskNet, NetConfig, Params, RootConfig};
 use dml_rand::{Purpose, Stream};
 use dml_train::{
-    AdamSharing, EvalSet, Event, LearningRates, Loss, Outcome, Preservation, Problem, Recording, Result,
-    Schedule, Settings, Targets, Task, TrainSet, Trainer,
+    AdamSharing, CheckpointConfig, EvalSet, Event, LearningRates, Loss, MonitorConfig, Outcome, Preservation,
+    Problem, Recording, Result, Schedule, Settings, Targets, Task, TrainSet, Trainer,
 };
 
 /// Length of a feature vector.
@@ -149,13 +149,25 @@ impl Bench {
         settings: Settings,
     ) -> Result<(Outcome, Vec<Event>)> {
         let mut events = Vec::new();
-        let mut sink = |event: &Event| events.push(event.clone());
+        let outcome =
+            self.run_to(params, schedule, settings, &mut |event: &Event| events.push(event.clone()))?;
+        Ok((outcome, events))
+    }
+
+    /// Trains from these parameters; events go to `sink`.
+    ///
+    /// # Errors
+    /// See [`Trainer::run`].
+    pub fn run_to(
+        &self,
+        params: &Params,
+        schedule: &Schedule,
+        settings: Settings,
+        sink: &mut dyn FnMut(&Event),
+    ) -> Result<Outcome> {
         let problem =
             Problem { net: &self.net, params, tasks: &self.tasks, sets: &self.sets, evals: &self.evals };
-        let mut trainer = Trainer::new(problem, settings, &mut sink)?;
-        let outcome = trainer.run(schedule)?;
-        drop(trainer);
-        Ok((outcome, events))
+        Trainer::new(problem, settings, sink)?.run(schedule)
     }
 }
 
@@ -168,7 +180,10 @@ pub fn settings() -> Settings {
         adam: AdamSharing::Shared,
         recording: Recording::FrozenCopy,
         evaluate_throughout: false,
-        checkpoints: None,
+        monitor: MonitorConfig::default(),
+        folder: None,
+        checkpoints: CheckpointConfig::default(),
+        resume: false,
         stop: Arc::default(),
     }
 }

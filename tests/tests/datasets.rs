@@ -47,7 +47,7 @@ fn trained(config: Config, settings: &[&str], place: &Path) -> (Vec<Score>, Vec<
             steps.push(terms.clone());
         }
     };
-    let run = Run { method: Method::DmlLwf, seed: 0, checkpoints: None, stop: stop.clone() };
+    let run = Run { method: Method::DmlLwf, seed: 0, folder: None, resume: false, stop: stop.clone() };
     (experiment.run(&run, &mut collect).unwrap().scores, steps)
 }
 

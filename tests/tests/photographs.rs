@@ -61,7 +61,7 @@ fn photographs_train_from_frozen_features() {
     let mut prepared = 0;
     let mut count = |event: &Event| prepared += usize::from(matches!(event, Event::Preparing { .. }));
     let experiment = Experiment::prepare(&config, &Device::Cpu, &stop, &mut count).unwrap();
-    let run = Run { method: Method::Mixed, seed: 0, checkpoints: None, stop: stop.clone() };
+    let run = Run { method: Method::Mixed, seed: 0, folder: None, resume: false, stop: stop.clone() };
     let mut evaluations = Vec::new();
     let mut collect = |event: &Event| {
         if let Event::Evaluated { scores, .. } = event {

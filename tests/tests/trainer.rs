@@ -226,15 +226,3 @@ fn schedules_that_do_not_fit_are_refused() {
     }
     assert!(Method::Dml.schedule(&Pair { block: 3, ..pair() }).unwrap_err().to_string().contains("multiple"));
 }
-
-#[test]
-fn a_stopped_run_ends_after_its_step_and_saves() {
-    let bench = two();
-    let folder = tempfile::tempdir().unwrap();
-    let settings = Settings { checkpoints: Some(folder.path().into()), ..settings() };
-    settings.stop.store(true, std::sync::atomic::Ordering::Relaxed);
-    let (outcome, _, events) = bench.run(&Method::Dml.schedule(&pair()).unwrap(), settings).unwrap();
-    assert!(outcome.interrupted);
-    assert_eq!(events.iter().filter(|event| matches!(event, Event::Step { .. })).count(), 1);
-    assert!(folder.path().join("model.safetensors").exists());
-}

@@ -6,9 +6,14 @@ use candle_core::Device;
 use clap::{Args, Parser, Subcommand};
 use dml_train::{Config, Method};
 
+use crate::compare::CompareArgs;
+use crate::doctor::DoctorArgs;
 use crate::import::ImportArgs;
 use crate::predict::PredictArgs;
 use crate::report::ReportArgs;
+use crate::reproduce::ReproduceArgs;
+use crate::sweep::SweepArgs;
+use crate::verify::VerifyArgs;
 use crate::weights::WeightsArgs;
 
 /// Train one network on several tasks from datasets that are each labelled for one task only.
@@ -26,10 +31,16 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Train a network: on the built-in sample, or on photographs (--images) or videos (--videos) with --captions.
     Train(TrainArgs),
-    /// Score the checkpoint of a run.
+    /// Score the network of a run.
     Eval(EvalArgs),
+    /// Prove on this machine that a run which is stopped and resumed ends with the same bytes.
+    VerifyResume(VerifyArgs),
     /// Train with several methods and seeds and put their scores in one table.
     Compare(CompareArgs),
+    /// Train with every combination of some settings and mark the best. What is finished is never trained again.
+    Sweep(SweepArgs),
+    /// Train the rows of one of the paper's tables or figures and set them beside its numbers.
+    Reproduce(ReproduceArgs),
     /// Say the classes of photographs or videos, and the captions that fit them.
     Predict(PredictArgs),
     /// Make an HTML page on a run, or on several side by side.
@@ -40,6 +51,8 @@ pub(crate) enum Command {
     Import(ImportArgs),
     /// List or download published weights.
     Weights(WeightsArgs),
+    /// Check that this machine can train: device, gradients, memory, disk, weights, ffmpeg.
+    Doctor(DoctorArgs),
 }
 
 /// What every command that trains, or describes a training, understands.
@@ -105,6 +118,13 @@ pub(crate) struct TrainArgs {
     /// Folder of the run; must not hold a run yet. By default a new one in `runs`.
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
+    /// Go on with the run of this folder, or with the `latest` in `runs`, from its newest whole checkpoint. Options that
+    /// would change what it computes are refused.
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["out", "config"])]
+    pub(crate) resume: Option<PathBuf>,
+    /// Show curves of every task while training; `q` stops the run as Ctrl-C does.
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) tui: bool,
     /// Print events as JSON lines instead of bars and tables.
     #[arg(long)]
     pub(crate) json: bool,
@@ -114,32 +134,14 @@ pub(crate) struct TrainArgs {
 pub(crate) struct EvalArgs {
     /// Folder of the run.
     pub(crate) run: PathBuf,
+    /// Which network: `newest`, `best` (of the score that the setting `checkpoints.best` names), or the name of a
+    /// checkpoint.
+    #[arg(long, default_value = "newest", value_name = "CHECKPOINT")]
+    pub(crate) checkpoint: String,
     /// Where to compute: `cpu`, `cuda` or `cuda:N`.
     #[arg(long, default_value = "cpu")]
     pub(crate) device: String,
     /// Print the scores as JSON.
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct CompareArgs {
-    #[command(flatten)]
-    pub(crate) config: ConfigArgs,
-    /// Methods, separated by commas; `dml info` lists them.
-    #[arg(
-        long,
-        value_delimiter = ',',
-        default_value = "class-only,caption-only,dml,dml-matched,dml-lwf,mixed"
-    )]
-    pub(crate) methods: Vec<Method>,
-    /// Number of seeds: 0, 1, … for each method.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
-    pub(crate) seeds: u64,
-    /// Show every measure, not only the main ones.
-    #[arg(long)]
-    pub(crate) all: bool,
-    /// Print the comparison as JSON.
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -159,11 +161,20 @@ pub(crate) struct InfoArgs {
 impl ConfigArgs {
     /// The resolved configuration: defaults of the kind of data, then the file, then the options.
     pub(crate) fn resolve(&self, method: Option<Method>, seed: Option<u64>) -> Result<Config> {
-        let defaults = match (&self.images, &self.videos, &self.captions) {
+        self.over(&self.defaults(), method, seed)
+    }
+
+    /// The defaults of the kind of data that the options name.
+    pub(crate) fn defaults(&self) -> Config {
+        match (&self.images, &self.videos, &self.captions) {
             (Some(images), _, Some(captions)) => Config::photographs(images, captions),
             (_, Some(videos), Some(captions)) => Config::videos(videos, captions),
             _ => Config::sample(),
-        };
+        }
+    }
+
+    /// A configuration, overlaid by the file and the options.
+    pub(crate) fn over(&self, config: &Config, method: Option<Method>, seed: Option<u64>) -> Result<Config> {
         let mut settings = Vec::new();
         let text = |path: &PathBuf| toml::Value::String(path.display().to_string()).to_string();
         let mut set =
@@ -179,7 +190,12 @@ impl ConfigArgs {
         set("method", method.map(|method| format!("{:?}", method.name())));
         set("seed", seed.map(|seed| seed.to_string()));
         settings.extend(self.settings.iter().cloned());
-        Ok(Config::load(&defaults, self.config.as_deref(), &settings)?)
+        Ok(Config::load(config, self.config.as_deref(), &settings)?)
+    }
+
+    /// Whether nothing says what to train on or how.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.config.is_none() && self.images.is_none() && self.settings.is_empty()
     }
 
     pub(crate) fn device(&self) -> Result<Device> {

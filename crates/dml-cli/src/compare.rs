@@ -1,42 +1,41 @@
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
-use anyhow::{Result, bail};
-use dml_train::{Event, Experiment, compare};
+use anyhow::Result;
+use clap::Args;
+use dml_train::{Comparison, Grid, Method};
 
-use crate::args::CompareArgs;
-use crate::progress::{Progress, headline, say};
-use crate::{Done, runs, table};
+use crate::Done;
+use crate::args::ConfigArgs;
+use crate::sweep::{GridArgs, carry_out, report};
+
+#[derive(Debug, Args)]
+pub(crate) struct CompareArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Methods, separated by commas; `dml info` lists them.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "class-only,caption-only,dml,dml-matched,dml-lwf,mixed"
+    )]
+    methods: Vec<Method>,
+    /// Show every measure, not only the main ones.
+    #[arg(long)]
+    all: bool,
+    #[command(flatten)]
+    grid: GridArgs,
+}
 
 pub(crate) fn run(args: &CompareArgs, stop: &Arc<AtomicBool>) -> Result<Done> {
-    let config = args.config.resolve(None, None)?;
-    if config.schedule.is_some() {
-        bail!("a configuration with its own schedule has one method only: train it with `dml train`");
-    }
-    let mut progress = Progress::new("");
-    let experiment =
-        Experiment::prepare(&config, &args.config.device()?, stop, &mut |event| progress.show(event))?;
-    let seeds: Vec<u64> = (0..args.seeds).collect();
-    let mut current = None;
-    let comparison = compare(&experiment, &args.methods, &seeds, stop, &mut |method, seed, event| {
-        if current != Some((method, seed)) {
-            current = Some((method, seed));
-            progress = Progress::new(&format!("{method} seed {seed}"));
-        }
-        progress.show(event);
-        if let (Event::Evaluated { name, scores, .. }, false) = (event, args.json) {
-            progress.line(&format!("{method} seed {seed}, after {name}: {}", headline(scores)));
-        }
-    })?;
-    let folder = runs::create_named("compare", &config)?;
-    let text = serde_json::to_string_pretty(&comparison)?;
-    runs::write(&folder.join(runs::COMPARISON), text.as_bytes())?;
-    if args.json {
-        say(&text);
-    } else {
-        say("");
-        table::comparison(&comparison, args.all);
-        say(&format!("\n{} (comparison.json with every seed, config.toml)", folder.display()));
-    }
-    Ok(if stop.load(Ordering::Relaxed) { Done::Interrupted } else { Done::Whole })
+    let grid = Grid {
+        base: args.config.resolve(None, None)?,
+        axes: args.grid.averages(),
+        methods: args.methods.clone(),
+        seeds: args.grid.seeds(),
+    };
+    let carried = carry_out("compare", &grid, &args.grid, args.config.device()?, stop)?;
+    let comparison = Comparison::new(&grid, &carried.sweep);
+    report(&comparison, &carried, args.all, args.grid.json, None)?;
+    Ok(carried.done)
 }

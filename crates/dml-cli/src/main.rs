@@ -4,6 +4,8 @@
 
 mod args;
 mod compare;
+mod doctor;
+mod environment;
 mod eval;
 mod import;
 mod info;
@@ -11,26 +13,29 @@ mod memory;
 mod predict;
 mod progress;
 mod report;
+mod reproduce;
 mod runs;
+mod signals;
+mod sweep;
 mod table;
+mod tensorboard;
 mod train;
+mod tui;
+mod verify;
 mod weights;
 
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 use args::{Cli, Command};
 use clap::Parser;
 
-/// Exit code of a run that was interrupted and has saved what it had: 128 + SIGINT, as shells have it.
-const INTERRUPTED: u8 = 130;
-
 /// How a command ended, where it did not fail.
 pub(crate) enum Done {
     Whole,
     Interrupted,
+    /// What was to be found out has been, and it is bad.
+    Unfit,
 }
 
 fn main() -> ExitCode {
@@ -38,10 +43,11 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     match run(cli) {
         Ok(Done::Whole) => ExitCode::SUCCESS,
-        Ok(Done::Interrupted) => ExitCode::from(INTERRUPTED),
+        Ok(Done::Interrupted) => ExitCode::from(signals::exit_code()),
+        Ok(Done::Unfit) => ExitCode::FAILURE,
         Err(error) if matches!(error.downcast_ref(), Some(dml_train::TrainError::Interrupted(_))) => {
             progress::complain(&format!("{error}; what was finished is in the cache"));
-            ExitCode::from(INTERRUPTED)
+            ExitCode::from(signals::exit_code())
         }
         Err(error) => {
             progress::complain(&format!("error: {error:#}"));
@@ -60,29 +66,19 @@ fn run(cli: Cli) -> Result<Done> {
             .build_global()
             .context("starting threads")?;
     }
-    let stop = stop_on_signal()?;
+    let stop = signals::listen()?;
     match cli.command {
         Command::Train(args) => train::run(&args, &stop),
         Command::Eval(args) => eval::run(&args, &stop),
+        Command::VerifyResume(args) => verify::run(&args, &stop),
         Command::Compare(args) => compare::run(&args, &stop),
+        Command::Sweep(args) => sweep::run(&args, &stop),
+        Command::Reproduce(args) => reproduce::run(&args, &stop),
         Command::Info(args) => info::run(&args, &stop),
         Command::Predict(args) => predict::run(&args, &stop),
         Command::Report(args) => report::run(&args, &stop),
         Command::Import(args) => import::run(&args),
         Command::Weights(args) => weights::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
     }
-}
-
-/// The first Ctrl-C (or SIGTERM) asks the run to finish its step and save; the second ends the process at once.
-fn stop_on_signal() -> Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = stop.clone();
-    ctrlc::set_handler(move || {
-        if flag.swap(true, Ordering::Relaxed) {
-            std::process::exit(INTERRUPTED.into());
-        }
-        progress::complain("stopping after this step (Ctrl-C again to stop at once)");
-    })
-    .context("listening for Ctrl-C")?;
-    Ok(stop)
 }

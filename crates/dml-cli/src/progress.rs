@@ -1,5 +1,6 @@
 //! What a person sees while a run goes on: a bar on a terminal, plain lines elsewhere.
 
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::time::Instant;
 
@@ -12,6 +13,7 @@ pub(crate) struct Progress {
     terminal: bool,
     phases: usize,
     phase: String,
+    weights: BTreeMap<String, f64>,
     samples: usize,
     began: Instant,
     label: String,
@@ -27,6 +29,7 @@ impl Progress {
             terminal,
             phases: 0,
             phase: String::new(),
+            weights: BTreeMap::new(),
             samples: 0,
             began: Instant::now(),
             label: if label.is_empty() { String::new() } else { format!("{label}  ") },
@@ -46,24 +49,40 @@ impl Progress {
                     complain(&format!("preparing {what} ({of})"));
                 }
             }
-            Event::Started { phases, steps, .. } => {
+            Event::Started { phases, steps, done, .. } => {
                 self.phases = *phases;
                 self.phase.clear();
+                self.weights.clear();
                 self.samples = 0;
                 self.began = Instant::now();
                 self.bar.reset();
                 self.bar.set_style(style("{msg} {bar:30} {pos}/{len} steps  {eta} left"));
                 self.bar.set_length(*steps as u64);
-                self.bar.set_position(0);
+                self.bar.set_position(*done as u64);
+                self.bar.reset_eta();
             }
-            Event::PhaseStarted { phase, name, .. } => {
+            Event::Resumed { path, steps, .. } => {
+                self.notice(&format!("going on from {} ({steps} steps are done)", path.display()));
+            }
+            Event::Skipped { path, problem } => self.notice(&format!(
+                "warning: the checkpoint {} is not whole ({problem}); the one before it is taken",
+                path.display()
+            )),
+            Event::PhaseStarted { phase, name, weights, .. } => {
                 self.phase = format!("{}phase {phase}/{} {name}", self.label, self.phases);
+                self.weights = weights.clone();
+            }
+            Event::Evaluating { done, of } => {
+                self.bar.set_message(format!("{}  evaluating, batch {done}/{of}", self.phase));
             }
             Event::Step { samples, terms, .. } => {
                 self.samples += samples;
                 let rate = self.samples as f64 / self.began.elapsed().as_secs_f64();
-                let terms: Vec<String> =
-                    terms.iter().map(|(name, value)| format!("{name} {value:.3}")).collect();
+                let term = |(name, value): (&String, &f64)| match self.weights.get(name) {
+                    Some(weight) if *weight != 1.0 => format!("{weight:.2} × {name} {value:.3}"),
+                    _ => format!("{name} {value:.3}"),
+                };
+                let terms: Vec<String> = terms.iter().map(term).collect();
                 self.bar.set_message(format!("{}  {}  {rate:.0} samples/s", self.phase, terms.join("  ")));
                 self.bar.inc(1);
             }
@@ -72,14 +91,19 @@ impl Progress {
         }
     }
 
+    /// Prints a line above the bar, on the standard error.
+    fn notice(&self, text: &str) {
+        self.bar.suspend(|| complain(text));
+    }
+
     /// Prints a line above the bar.
     pub(crate) fn line(&self, text: &str) {
         self.bar.suspend(|| say(text));
     }
 
-    /// Where the run is, such as `phase 3/24 class`.
-    pub(crate) fn place(&self) -> &str {
-        if self.phase.is_empty() { "start" } else { &self.phase }
+    /// Where the run is, such as `phase 3/24 class`, once it is in a phase.
+    pub(crate) fn place(&self) -> Option<&str> {
+        (!self.phase.is_empty()).then_some(&self.phase)
     }
 }
 
@@ -89,32 +113,53 @@ pub(crate) fn headline(scores: &[Score]) -> String {
     main.join("   ")
 }
 
+/// What a phase did, on one line: time, rate, and the main measures before and after it.
+pub(crate) fn phase_line(place: &str, event: &Event, scores: &[Score]) -> Option<String> {
+    let Event::PhaseFinished { seconds, samples_per_second, changes, .. } = event else { return None };
+    let before = |score: &Score| changes.iter().find(|change| change.key == score.key()).map(|c| c.before);
+    let main = scores.iter().filter(|score| is_main(score)).filter_map(|score| {
+        let (name, before) = (name(score), before(score)?);
+        Some(format!("{name} {before:.1} → {:.1}", score.value))
+    });
+    let parts: Vec<String> = main.collect();
+    if parts.is_empty() {
+        return None;
+    }
+    Some(format!("{place:<28} {seconds:>6.1} s {samples_per_second:>6.0} samples/s   {}", parts.join("   ")))
+}
+
 /// Whether a score belongs in a short table.
 pub(crate) fn is_main(score: &Score) -> bool {
     is_main_key(&score.key())
 }
 
+/// Parts of the names of the main measures, the most important first.
+pub(crate) const MAIN: [&str; 6] = [
+    "hit@1",
+    "accuracy",
+    "mAP | all points",
+    "precision@1",
+    "item→text R@1 | pools",
+    "item→text R@10 | whole",
+];
+
 /// The same, by the score's key.
 pub(crate) fn is_main_key(key: &str) -> bool {
-    [
-        "hit@1",
-        "accuracy",
-        "mAP | all points",
-        "precision@1",
-        "item→text R@1 | pools",
-        "item→text R@10 | whole",
-    ]
-    .iter()
-    .any(|main| key.contains(main))
+    MAIN.iter().any(|main| key.contains(main))
 }
 
 fn short(score: &Score) -> String {
+    format!("{} {:.1}", name(score), score.value)
+}
+
+/// A score's name, as short as it can be told from the others.
+pub(crate) fn name(score: &Score) -> String {
     let pool = match score.protocol.split(' ').next() {
         Some("pools") => " (pools)",
         Some("whole") => " (whole set)",
         _ => "",
     };
-    format!("{} {}{pool} {:.1}", score.eval, score.measure.trim_start_matches("item→text "), score.value)
+    format!("{} {}{pool}", score.eval, score.measure.trim_start_matches("item→text "))
 }
 
 fn style(template: &str) -> ProgressStyle {

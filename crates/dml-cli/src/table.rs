@@ -20,29 +20,59 @@ pub(crate) fn scores(scores: &[Score]) {
     markdown(&["evaluation", "measure", "value", "n", "protocol"], rows.collect());
 }
 
-/// A table for each measure: a row a method, with mean ± standard deviation over the seeds.
+/// A table for each measure: a row for each method and combination of settings, with mean ± standard deviation over the
+/// seeds. Where settings are varied, the best row of each measure has a star.
 pub(crate) fn comparison(comparison: &Comparison, all: bool) {
-    let keys: BTreeSet<&String> = comparison.rows.iter().flat_map(|(_, cells)| cells.keys()).collect();
-    say(&format!("{} seeds; mean ± sample standard deviation", comparison.seeds.len()));
+    let Comparison { seeds, axes, rows } = comparison;
+    let keys: BTreeSet<&String> = rows.iter().flat_map(|row| row.cells.keys()).collect();
+    say(&over(comparison));
+    let varied: Vec<&str> = axes.iter().filter(|axis| !axis.averaged).map(|axis| axis.key.as_str()).collect();
+    let head: Vec<&str> = std::iter::once("method")
+        .chain(varied.iter().copied())
+        .chain(["after the last phase", "difference to single-task", "cost of a switch"])
+        .collect();
     for key in keys.into_iter().filter(|key| all || is_main_key(key)) {
         say(&format!("\n{key}"));
-        let rows = comparison.rows.iter().filter_map(|(method, cells)| {
-            let Cell { values, to_single, switch_costs, .. } = cells.get(key)?;
-            Some(vec![
-                method.to_string(),
-                summary(values, false),
-                summary(to_single, true),
-                summary(switch_costs, true),
-            ])
+        let best = comparison.best(key).map(|(row, _)| row).filter(|_| !varied.is_empty());
+        let rows = rows.iter().enumerate().filter_map(|(number, row)| {
+            let cell = row.cells.get(key)?;
+            let star = if best == Some(number) { " *" } else { "" };
+            let settings = varied.iter().map(|axis| row.settings[*axis].to_string());
+            let values = [
+                format!("{}{star}", values(cell, seeds.len())),
+                summary(&cell.to_single, true),
+                summary(&cell.switch_costs, true),
+            ];
+            Some(std::iter::once(row.method.to_string()).chain(settings).chain(values).collect())
         });
-        markdown(
-            &["method", "after the last phase", "difference to single-task", "cost of a switch"],
-            rows.collect(),
-        );
+        markdown(&head, rows.collect());
     }
 }
 
-fn summary(values: &[f64], signed: bool) -> String {
+/// What the values of a comparison are means over.
+pub(crate) fn over(comparison: &Comparison) -> String {
+    let mut text = match comparison.seeds.len() {
+        1 => "1 seed".to_string(),
+        n => format!("{n} seeds; mean ± sample standard deviation"),
+    };
+    for axis in comparison.axes.iter().filter(|axis| axis.averaged) {
+        let values: Vec<String> = axis.values.iter().map(ToString::to_string).collect();
+        text += &format!("; each seed's value is the mean over {} {}", axis.key, values.join(", "));
+    }
+    text
+}
+
+/// Mean ± standard deviation of a cell, and over how many seeds where they are fewer than asked for.
+pub(crate) fn values(cell: &Cell, seeds: usize) -> String {
+    let text = summary(&cell.values, false);
+    match cell.values.len() {
+        n if n == seeds => text,
+        n => format!("{text} ({n} of {seeds} seeds)"),
+    }
+}
+
+/// Mean ± standard deviation; a dash where there is no value.
+pub(crate) fn summary(values: &[f64], signed: bool) -> String {
     if values.is_empty() {
         return "–".into();
     }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use crate::Done;
 use crate::progress::say;
 
-mod fetch;
+pub(crate) mod fetch;
 
 /// The registry: a file in the repository, so that an address that moves is a change of data.
 const REGISTRY: &str = include_str!("../../../data/weights.toml");

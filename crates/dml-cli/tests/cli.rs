@@ -1,73 +1,27 @@
 //! The command as a person meets it: output, errors and exit codes, on a sample small enough to train in seconds.
-#![allow(clippy::unwrap_used, clippy::print_stderr)]
+#![allow(clippy::unwrap_used)]
 
-use std::path::Path;
+mod place;
 
-use assert_cmd::Command;
-
-/// A sample and a network that train in a second or two.
-const TINY: &str = r#"
-[data]
-kind = "sample"
-size = 16
-train = 32
-caption_train = 32
-pretrain = 32
-test = 32
-
-[root]
-kind = "small-clip"
-frames = 8
-size = 16
-channels = [4, 4, 8]
-hidden = 16
-dropout = 0.5
-
-[pretrain]
-epochs = 1
-
-[training]
-epochs = 2
-block = 1
-"#;
-
-struct Place(tempfile::TempDir);
-
-impl Place {
-    fn new() -> Self {
-        let place = Self(tempfile::tempdir().unwrap());
-        std::fs::write(place.path().join("tiny.toml"), TINY).unwrap();
-        place
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-
-    /// Runs `dml`; returns exit code, standard output and standard error.
-    fn dml(&self, args: &[&str]) -> (i32, String, String) {
-        let mut command = Command::cargo_bin("dml").unwrap();
-        command
-            .current_dir(self.path())
-            .env("XDG_CACHE_HOME", self.path().join("cache"))
-            .env_remove("DML_WEIGHTS");
-        let output = command.args(args).output().unwrap();
-        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-        (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
-    }
-
-    /// Runs `dml`, which must fail with exit code 1, and returns its complaint.
-    fn complaint(&self, args: &[&str]) -> String {
-        let (code, stdout, stderr) = self.dml(args);
-        assert_eq!(code, 1, "{args:?}\n{stdout}{stderr}");
-        stderr
-    }
-}
+use place::{Place, newest};
 
 #[test]
 fn help_texts() {
     let place = Place::new();
-    for command in ["", "train", "eval", "compare", "info", "report", "predict"] {
+    let commands = [
+        "",
+        "train",
+        "eval",
+        "verify-resume",
+        "compare",
+        "sweep",
+        "reproduce",
+        "predict",
+        "report",
+        "info",
+        "doctor",
+    ];
+    for command in commands {
         let args: Vec<&str> = [command, "--help"].into_iter().filter(|arg| !arg.is_empty()).collect();
         let (code, stdout, _) = place.dml(&args);
         assert_eq!(code, 0);
@@ -82,10 +36,10 @@ fn a_run_leaves_what_it_says_and_eval_agrees_with_it() {
     assert_eq!(code, 0, "{stderr}");
     let run = place.path().join("runs/sample-dml-lwf-seed0");
     assert!(stdout.contains("runs/sample-dml-lwf-seed0"), "{stdout}");
-    for file in ["model.safetensors", "optimizer.safetensors", "metrics.jsonl", "scores.json", "config.toml"]
-    {
+    for file in ["model.safetensors", "metrics.jsonl", "scores.json", "config.toml", "environment.json"] {
         assert!(run.join(file).exists(), "{file}");
     }
+    assert!(newest(&run).join("optimizer.safetensors").exists());
     for line in std::fs::read_to_string(run.join("metrics.jsonl")).unwrap().lines() {
         serde_json::from_str::<serde_json::Value>(line).unwrap();
     }
@@ -106,8 +60,8 @@ fn checkpoints_are_the_same_bytes_for_one_and_two_threads() {
         let args = ["train", "--config", "tiny.toml", "--out", out, "--threads", threads, "--set", &cache];
         let (code, _, stderr) = place.dml(&args);
         assert_eq!(code, 0, "{stderr}");
-        ["model.safetensors", "optimizer.safetensors"]
-            .map(|file| std::fs::read(place.path().join(out).join(file)).unwrap())
+        let last = newest(&place.path().join(out));
+        ["model.safetensors", "optimizer.safetensors"].map(|file| std::fs::read(last.join(file)).unwrap())
     };
     let first = run("one", "1", "c1");
     assert!(first == run("again", "1", "c2"), "the same seed gave another checkpoint");
@@ -202,126 +156,4 @@ fn a_checkpoint_of_another_shape_is_refused_with_the_names() {
     std::fs::write(&config, text.replace("hidden = 16", "hidden = 24")).unwrap();
     let complaint = place.complaint(&["eval", "run"]);
     assert!(complaint.contains("root.fc6.weight") && complaint.contains("head.class.weight"), "{complaint}");
-}
-
-/// Every file below a folder.
-fn files_below(folder: &Path) -> Vec<std::path::PathBuf> {
-    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
-}
-
-#[test]
-fn the_report_has_the_numbers_of_eval() {
-    let place = Place::new();
-    place.dml(&["train", "--config", "tiny.toml", "--out", "run"]);
-    let (code, stdout, stderr) = place.dml(&["report", "run", "--svg", "charts"]);
-    assert_eq!((code, stdout.trim()), (0, "run/report.html"), "{stderr}");
-    let read = |path: &str| std::fs::read_to_string(place.path().join(path)).unwrap();
-    let (_, scores, _) = place.dml(&["eval", "run", "--json"]);
-    let scores: serde_json::Value = serde_json::from_str(&scores).unwrap();
-    let html = read("run/report.html");
-    let table = html.split("Scores at the end</caption>").nth(1).unwrap().split("</table>").next().unwrap();
-    let rows: Vec<&str> = table.split("<tr").skip(2).collect();
-    let scores = scores.as_array().unwrap();
-    assert_eq!(rows.len(), scores.len());
-    for (row, score) in rows.iter().zip(scores) {
-        let value = row.split("data-value=\"").nth(1).unwrap().split('"').next().unwrap();
-        // Numbers read from JSON may be off by their last bit.
-        let (value, expected) = (value.parse::<f64>().unwrap(), score["value"].as_f64().unwrap());
-        assert!((value - expected).abs() <= 1e-12 * expected.abs(), "{value}: {score}");
-        for part in ["measure", "protocol"] {
-            assert!(row.contains(score[part].as_str().unwrap()), "{score}");
-        }
-    }
-    // Both directions across the tasks, with the frames of the clips.
-    assert_eq!(html.matches("<ol class=\"gallery\"").count(), 2);
-    assert_eq!(html.matches("data:image/png;base64").count(), 2 * 32);
-    assert!(files_below(&place.path().join("charts")).len() > 5);
-
-    // Without its checkpoint a run keeps all but that; several runs are compared.
-    std::fs::create_dir_all(place.path().join("bare")).unwrap();
-    for file in ["config.toml", "metrics.jsonl", "scores.json"] {
-        std::fs::copy(place.path().join("run").join(file), place.path().join("bare").join(file)).unwrap();
-    }
-    let (code, stdout, stderr) =
-        place.dml(&["report", "bare", "run", "--out", "both.html", "--gallery", "5"]);
-    assert_eq!((code, stdout.trim()), (0, "both.html"), "{stderr}");
-    assert!(stderr.contains("bare: without predictions"), "{stderr}");
-    let html = read("both.html");
-    assert!(html.contains("2 runs side by side") && html.contains("its predictions are not shown"));
-    assert_eq!(html.matches("data:image/png;base64").count(), 2 * 5);
-    assert!(place.complaint(&["report", "nowhere"]).contains("nowhere"));
-}
-
-#[test]
-fn predictions_on_frames_and_videos() {
-    let place = Place::new();
-    place.dml(&["train", "--config", "tiny.toml", "--out", "run"]);
-    let path = |name: &str| place.path().join(name);
-    std::fs::create_dir(path("frames")).unwrap();
-    for frame in 0..10u8 {
-        let picture =
-            image::RgbImage::from_fn(40, 30, |x, y| image::Rgb([x as u8 * 5, y as u8 * 7, frame * 20]));
-        picture.save(path("frames").join(format!("{frame:02}.png"))).unwrap();
-    }
-    std::fs::copy(path("frames").join("00.png"), path("one.png")).unwrap();
-    std::fs::write(path("noise.avi"), [7; 100]).unwrap();
-    std::fs::write(path("captions.txt"), "a man jumps\n\na woman waves\n").unwrap();
-    let lines = |text: &str| -> Vec<serde_json::Value> {
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-    };
-
-    // What cannot be read is named, the rest is answered, and the end says that something is missing.
-    let args = ["predict", "one.png", "absent.avi", "frames", "--run", "run", "--json"];
-    let (code, stdout, stderr) = place.dml(&args);
-    assert_eq!(code, 1, "{stderr}");
-    for part in ["one.png: a single image", "absent.avi: there is no such file", "2 of 3 files"] {
-        assert!(stderr.contains(part), "{part}: {stderr}");
-    }
-    let answers = lines(&stdout);
-    assert_eq!((answers.len(), &answers[0]["file"]), (1, &serde_json::json!("frames")));
-    let classes = answers[0]["classes"]["class"].as_array().unwrap();
-    let probabilities: Vec<f64> = classes.iter().map(|class| class[1].as_f64().unwrap()).collect();
-    assert_eq!(probabilities.len(), 5);
-    assert!(probabilities.is_sorted_by(|a, b| a >= b) && probabilities.iter().sum::<f64>() <= 1.0 + 1e-6);
-    assert_eq!(answers[0]["captions"]["caption"].as_array().unwrap().len(), 5);
-
-    let args = ["predict", "frames", "--run", "run", "--captions", "captions.txt", "--top", "1", "--json"];
-    let (code, stdout, stderr) = place.dml(&args);
-    assert_eq!(code, 0, "{stderr}");
-    let nearest = &lines(&stdout)[0]["captions"]["caption"][0][0];
-    assert!(["a man jumps", "a woman waves"].contains(&nearest.as_str().unwrap()), "{nearest}");
-    assert!(
-        place.complaint(&["predict", "frames", "--run", "run", "--captions", "one.png"]).contains("one.png")
-    );
-
-    let mut command = Command::cargo_bin("dml").unwrap();
-    command.current_dir(place.path()).env("XDG_CACHE_HOME", path("cache")).env("PATH", "");
-    let output = command.args(["predict", "noise.avi", "--run", "run"]).output().unwrap();
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    assert!(stderr.contains("noise.avi: ffmpeg") && stderr.contains("install"), "{stderr}");
-
-    let video = [
-        "-v",
-        "error",
-        "-f",
-        "lavfi",
-        "-i",
-        "testsrc=size=64x48:rate=10:duration=4",
-        "-c:v",
-        "mjpeg",
-        "t.avi",
-    ];
-    match std::process::Command::new("ffmpeg").args(video).current_dir(place.path()).status() {
-        Ok(status) if status.success() => {}
-        _ => {
-            eprintln!("left out: a video, as there is no ffmpeg to make one");
-            return;
-        }
-    }
-    let (code, stdout, stderr) =
-        place.dml(&["predict", "noise.avi", "t.avi", "--run", "run", "--interval", "10", "--json"]);
-    assert_eq!(code, 1, "{stderr}");
-    assert!(stderr.contains("noise.avi: ffmpeg"), "{stderr}");
-    assert_eq!(lines(&stdout)[0]["file"], "t.avi");
 }

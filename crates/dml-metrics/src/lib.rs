@@ -8,6 +8,7 @@ mod error;
 mod protocol;
 mod relevance;
 mod retrieval;
+mod svm;
 
 pub use average_precision::{Interpolation, MeanAveragePrecision, average_precision, mean_average_precision};
 pub use classification::{hit_at_1, top1_precision, video_accuracy};
@@ -15,3 +16,4 @@ pub use error::{MetricError, Result};
 pub use protocol::{BothDirections, Pools, pooled, standard};
 pub use relevance::Relevance;
 pub use retrieval::{Median, Retrieval, item_ranks, item_to_text, text_ranks, text_to_item};
+pub use svm::{Hinge, LinearSvm, SvmConfig, group_descriptors};

@@ -4,7 +4,7 @@ use dml_ops::channels_last::{Then, conv3d, from_channels_first, to_channels_firs
 use dml_ops::{Conv3d, Pool};
 
 use crate::layers::{FullyConnected, Layer, Start, check_input};
-use crate::{Mode, Result, Root};
+use crate::{Mode, Result, Root, Tap};
 
 /// C3D (Tran et al. 2015, `conv3d_deepnetA`): the paper's root for video.
 ///
@@ -83,7 +83,7 @@ impl C3d {
 }
 
 impl Root for C3d {
-    fn forward(&self, x: &Tensor, mode: &Mode) -> Result<Tensor> {
+    fn forward_to(&self, x: &Tensor, tap: Tap, mode: &Mode) -> Result<Tensor> {
         check_input(x, &INPUT)?;
         let same = Conv3d { padding: [1; 3], ..Conv3d::default() };
         let first = Pool { kernel: [1, 2, 2], stride: [1, 2, 2], padding: [0; 3], ceil: true };
@@ -97,7 +97,7 @@ impl Root for C3d {
             };
             x = conv3d(&x, &layer.weight, Some(&layer.bias), &same, &Then::relu(pool))?;
         }
-        self.end.forward(&to_channels_first(&x)?, mode)
+        self.end.forward(&to_channels_first(&x)?, tap, mode)
     }
 
     fn feature_dim(&self) -> usize {

@@ -11,7 +11,7 @@ use dml_ops::channels_last::{Then, conv2d, depthwise_conv2d, from_channels_first
 use dml_ops::{Activation, Conv2d, Padding2d};
 
 use crate::layers::{FullyConnected, Start, check_input};
-use crate::{Mode, Result, Root, checkpoint, pth};
+use crate::{Mode, Result, Root, Tap, checkpoint, pth};
 
 pub use keys::{from_lukemelas, from_timm};
 
@@ -118,9 +118,9 @@ impl EfficientNetRoot {
 }
 
 impl Root for EfficientNetRoot {
-    fn forward(&self, x: &Tensor, mode: &Mode) -> Result<Tensor> {
+    fn forward_to(&self, x: &Tensor, tap: Tap, mode: &Mode) -> Result<Tensor> {
         check_input(x, &INPUT)?;
-        self.end.forward(&self.trunk.pooled(x)?, mode)
+        self.end.forward(&self.trunk.pooled(x)?, tap, mode)
     }
 
     fn feature_dim(&self) -> usize {
@@ -286,7 +286,7 @@ mod tests {
         every_variable_learns(&[3, 32, 32], |vb| {
             struct Pooled(EfficientNetLite0);
             impl Root for Pooled {
-                fn forward(&self, x: &Tensor, _: &Mode) -> Result<Tensor> {
+                fn forward_to(&self, x: &Tensor, _: Tap, _: &Mode) -> Result<Tensor> {
                     self.0.pooled(x)
                 }
                 fn feature_dim(&self) -> usize {

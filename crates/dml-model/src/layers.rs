@@ -4,7 +4,7 @@ use candle_core::Tensor;
 use candle_nn::VarBuilder;
 use candle_nn::init::Init;
 
-use crate::{Mode, ModelError, Result};
+use crate::{Mode, ModelError, Result, Tap};
 
 /// How a layer's parameters start.
 #[derive(Clone, Copy)]
@@ -85,8 +85,11 @@ impl FullyConnected {
 
     /// # Shapes
     /// (n, …) with as many values a row as fc6 takes → (n, hidden)
-    pub(crate) fn forward(&self, x: &Tensor, mode: &Mode) -> Result<Tensor> {
+    pub(crate) fn forward(&self, x: &Tensor, tap: Tap, mode: &Mode) -> Result<Tensor> {
         let x = self.fc6.linear_relu(&x.flatten_from(1)?)?;
+        if tap == Tap::Fc6 {
+            return self.drop(&x, 6, mode);
+        }
         let x = self.fc7.linear_relu(&self.drop(&x, 6, mode)?)?;
         self.drop(&x, 7, mode)
     }

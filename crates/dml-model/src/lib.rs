@@ -7,7 +7,7 @@ pub use efficientnet::{EfficientNetLite0, EfficientNetRoot};
 pub use error::{ModelError, NameMismatch, Result};
 pub use net::{HeadConfig, MultiTaskNet, NetConfig};
 pub use params::Params;
-pub use root::{Mode, Root, RootConfig};
+pub use root::{Mode, Root, RootConfig, Tap};
 pub use small::{Features, SmallClip, SmallImage};
 pub use vgg_s::VggS;
 

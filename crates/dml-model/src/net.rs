@@ -1,12 +1,12 @@
 use std::collections::BTreeMap;
 
-use candle_core::Tensor;
+use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use serde::{Deserialize, Serialize};
 
 use crate::layers::{Layer, Start, positive};
 use crate::params::constants;
-use crate::{Mode, ModelError, Params, Result, Root, RootConfig};
+use crate::{Mode, ModelError, Params, Result, Root, RootConfig, Tap};
 
 /// What a task asks of the shared features: one fully connected layer, started as PyTorch's default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,7 +83,17 @@ impl MultiTaskNet {
     /// # Errors
     /// If the parameters are not those of this configuration.
     pub fn frozen_copy(config: &NetConfig, params: &Params) -> Result<Self> {
-        Self::new(config, constants(params.copy_frozen()?, params.dtype(), params.device()))
+        Self::frozen(config, params.copy_frozen()?, params.device())
+    }
+
+    /// A network of these parameters, such as those of a checkpoint or of [`Params::copy_frozen`], which training does
+    /// not change and no gradient reaches.
+    ///
+    /// # Errors
+    /// If the parameters are not those of this configuration.
+    pub fn frozen(config: &NetConfig, tensors: BTreeMap<String, Tensor>, device: &Device) -> Result<Self> {
+        let dtype = tensors.values().next().map_or(DType::F32, Tensor::dtype);
+        Self::new(config, constants(tensors, dtype, device))
     }
 
     /// The shared features of a batch.
@@ -95,6 +105,17 @@ impl MultiTaskNet {
     /// As [`Root::forward`].
     pub fn features(&self, x: &Tensor, mode: &Mode) -> Result<Tensor> {
         self.root.forward(x, mode)
+    }
+
+    /// The features at fc6, without dropout: see [`Tap::Fc6`].
+    ///
+    /// # Shapes
+    /// (n, [`input_shape`](MultiTaskNet::input_shape)…) → (n, [`feature_dim`](MultiTaskNet::feature_dim))
+    ///
+    /// # Errors
+    /// As [`Root::forward`].
+    pub fn fc6(&self, x: &Tensor) -> Result<Tensor> {
+        self.root.forward_to(x, Tap::Fc6, &Mode::Eval)
     }
 
     /// A task's answer to features: raw logits, or a raw vector (not normalised) for an embedding.

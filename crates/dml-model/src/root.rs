@@ -16,6 +16,15 @@ pub enum Mode<'a> {
     Train(&'a RowKeys),
 }
 
+/// Where features are taken from a root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tap {
+    /// fc6 after its ReLU: what C3D's authors give to a linear classifier.
+    Fc6,
+    /// fc7 after its ReLU: what the heads stand on.
+    Fc7,
+}
+
 /// A shared root θ_R (spec §1): a network up to fc7, on which the tasks' heads stand.
 pub trait Root: Send + Sync {
     /// The features of a batch.
@@ -25,7 +34,18 @@ pub trait Root: Send + Sync {
     ///
     /// # Errors
     /// If the input has another shape, or in training if the keys are not one a row.
-    fn forward(&self, x: &Tensor, mode: &Mode) -> Result<Tensor>;
+    fn forward(&self, x: &Tensor, mode: &Mode) -> Result<Tensor> {
+        self.forward_to(x, Tap::Fc7, mode)
+    }
+
+    /// The same, ending at a tap; every tap is [`feature_dim`](Root::feature_dim) wide.
+    ///
+    /// # Shapes
+    /// (n, [`input_shape`](Root::input_shape)…) → (n, [`feature_dim`](Root::feature_dim))
+    ///
+    /// # Errors
+    /// As [`Root::forward`].
+    fn forward_to(&self, x: &Tensor, tap: Tap, mode: &Mode) -> Result<Tensor>;
 
     /// The number of values in a feature vector.
     fn feature_dim(&self) -> usize;

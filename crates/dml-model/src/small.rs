@@ -6,7 +6,7 @@ use dml_ops::channels_last::{Then, conv2d, conv3d, from_channels_first, to_chann
 use dml_ops::{Conv2d, Conv3d, Padding2d, Pool};
 
 use crate::layers::{FullyConnected, Layer, Start, check_input, positive};
-use crate::{Mode, ModelError, Result, Root};
+use crate::{Mode, ModelError, Result, Root, Tap};
 
 /// C3D in small: three 3×3×3 convolutions (`conv1` … `conv3`), each with ReLU and a pool, then `fc6` and
 /// `fc7`.
@@ -45,7 +45,7 @@ impl SmallClip {
 }
 
 impl Root for SmallClip {
-    fn forward(&self, x: &Tensor, mode: &Mode) -> Result<Tensor> {
+    fn forward_to(&self, x: &Tensor, tap: Tap, mode: &Mode) -> Result<Tensor> {
         check_input(x, &self.input)?;
         let same = Conv3d { padding: [1; 3], ..Conv3d::default() };
         let first = Pool { kernel: [1, 2, 2], stride: [1, 2, 2], padding: [0; 3], ceil: false };
@@ -55,7 +55,7 @@ impl Root for SmallClip {
             let then = Then::relu(Some(if i == 0 { first } else { later }));
             x = conv3d(&x, &layer.weight, Some(&layer.bias), &same, &then)?;
         }
-        self.end.forward(&to_channels_first(&x)?, mode)
+        self.end.forward(&to_channels_first(&x)?, tap, mode)
     }
 
     fn feature_dim(&self) -> usize {
@@ -95,7 +95,7 @@ impl SmallImage {
 }
 
 impl Root for SmallImage {
-    fn forward(&self, x: &Tensor, mode: &Mode) -> Result<Tensor> {
+    fn forward_to(&self, x: &Tensor, tap: Tap, mode: &Mode) -> Result<Tensor> {
         check_input(x, &self.input)?;
         let padding = Padding2d { top: 1, bottom: 1, left: 1, right: 1 };
         let same = Conv2d { padding, ..Conv2d::default() };
@@ -104,7 +104,7 @@ impl Root for SmallImage {
         for layer in &self.convolutions {
             x = conv2d(&x, &layer.weight, Some(&layer.bias), &same, &Then::relu(Some(pool)))?;
         }
-        self.end.forward(&to_channels_first(&x)?, mode)
+        self.end.forward(&to_channels_first(&x)?, tap, mode)
     }
 
     fn feature_dim(&self) -> usize {
@@ -134,9 +134,9 @@ impl Features {
 }
 
 impl Root for Features {
-    fn forward(&self, x: &Tensor, mode: &Mode) -> Result<Tensor> {
+    fn forward_to(&self, x: &Tensor, tap: Tap, mode: &Mode) -> Result<Tensor> {
         check_input(x, &[self.input])?;
-        self.end.forward(x, mode)
+        self.end.forward(x, tap, mode)
     }
 
     fn feature_dim(&self) -> usize {

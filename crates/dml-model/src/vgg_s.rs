@@ -4,7 +4,7 @@ use dml_ops::channels_last::{Then, conv2d, from_channels_first, lrn, max_pool2d,
 use dml_ops::{Conv2d, Lrn, LrnAlpha, Padding2d, Pool};
 
 use crate::layers::{FullyConnected, Layer, Start, check_input};
-use crate::{Mode, Result, Root};
+use crate::{Mode, Result, Root, Tap};
 
 /// VGG-S, that is CNN-S or `VGG_CNN_S` (Chatfield et al. 2014): the paper's root for images.
 ///
@@ -85,7 +85,7 @@ impl VggS {
 }
 
 impl Root for VggS {
-    fn forward(&self, x: &Tensor, mode: &Mode) -> Result<Tensor> {
+    fn forward_to(&self, x: &Tensor, tap: Tap, mode: &Mode) -> Result<Tensor> {
         check_input(x, &INPUT)?;
         let mut x = from_channels_first(x)?;
         for (i, layer) in self.convolutions.iter().enumerate() {
@@ -108,7 +108,7 @@ impl Root for VggS {
                 }
             }
         }
-        self.end.forward(&to_channels_first(&x)?, mode)
+        self.end.forward(&to_channels_first(&x)?, tap, mode)
     }
 
     fn feature_dim(&self) -> usize {

@@ -75,8 +75,17 @@ fn find_in(
     })
 }
 
+/// Finds published weights where [`find`] would, but on this machine alone.
+pub fn find_here(published: &Published) -> Option<PathBuf> {
+    let cached = || {
+        let client = HFClientSync::from_inner(HFClient::builder().build().ok()?).ok()?;
+        let (owner, name, file) = published.hub;
+        client.model(owner, name).download_file().filename(file).local_files_only(true).send().ok()
+    };
+    local(published).or_else(cached)
+}
+
 /// The weights in one of the local folders.
-#[cfg(test)]
 pub(crate) fn local(published: &Published) -> Option<PathBuf> {
     folders().iter().find_map(|(folder, _)| in_folder(published, folder))
 }

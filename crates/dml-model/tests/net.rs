@@ -357,3 +357,23 @@ fn impossible_heads_are_refused() {
         assert!(error.contains(problem), "{error}");
     }
 }
+
+#[test]
+fn features_at_fc6_are_what_fc7_takes() {
+    let (params, net) = net(4);
+    let tensors = params.tensors();
+    let layer = |x: &Tensor, name: &str| {
+        let weight = &tensors[&format!("root.{name}.weight")];
+        let bias = &tensors[&format!("root.{name}.bias")];
+        let sums = x.matmul(&weight.t().unwrap()).unwrap().broadcast_add(bias).unwrap();
+        sums.maximum(0f32).unwrap()
+    };
+    let fc6 = layer(&input(), "fc6");
+    let check = |found: Tensor, expected: &Tensor| {
+        for (found, expected) in values(&found).iter().zip(values(expected)) {
+            assert!((found - expected).abs() < 1e-6 * expected.abs().max(1.0), "{found}, not {expected}");
+        }
+    };
+    check(net.fc6(&input()).unwrap(), &fc6);
+    check(net.features(&input(), &Mode::Eval).unwrap(), &layer(&fc6, "fc7"));
+}

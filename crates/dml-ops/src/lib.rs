@@ -9,6 +9,7 @@ pub mod channels_last;
 mod conv;
 mod dropout;
 mod error;
+mod gradients;
 pub mod init;
 mod kernel;
 mod linear;
@@ -23,6 +24,12 @@ pub use backward::backward;
 pub use conv::{Conv2d, Conv3d, Padding2d, conv2d, conv3d};
 pub use dropout::{RowKeys, dropout};
 pub use error::{OpError, Result};
+pub use gradients::{gradient_errors, gradients};
 pub use linear::{linear, linear_relu};
 pub use lrn::{Lrn, LrnAlpha, lrn};
 pub use pool::{Pool, max_pool2d, max_pool3d};
+
+/// The vector instructions that the kernels take on this processor.
+pub fn instruction_set() -> &'static str {
+    kernel::simd::instruction_set()
+}

@@ -85,7 +85,10 @@ pub(crate) fn with_program(program: Program, archive: &Path, guard: &mut Guard<'
     let started = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn();
     let mut child = started.map_err(|e| guard.refuse(format!("{} does not start: {e}", program.name())))?;
     let unpacked = match child.stdout.take() {
-        Some(stream) => crate::extract::tar(stream, guard),
+        Some(mut stream) => crate::extract::tar(&mut stream, guard).map(|()| {
+            // What follows the last entry must be read too: the program fails where nobody takes it.
+            let _ = std::io::copy(&mut stream, &mut std::io::sink());
+        }),
         None => watch(&mut child, guard),
     };
     if unpacked.is_err() {

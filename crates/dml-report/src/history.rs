@@ -23,7 +23,7 @@ pub struct History {
 }
 
 /// A phase of a run.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Phase {
     /// Its number, from 1.
     pub number: usize,
@@ -37,6 +37,13 @@ pub struct Phase {
     pub samples: usize,
     /// The mean of each term of the loss over its steps.
     pub terms: BTreeMap<String, f64>,
+    /// How far each preserved task's recorded answers had moved when they were recorded: task, mean Kullback-Leibler
+    /// divergence in nats where they are probabilities, mean cosine.
+    pub drifts: Vec<(String, Option<f64>, f64)>,
+    /// The mean cosine of the gradients of two losses on the shared root, by their names.
+    pub gradient_cosines: BTreeMap<String, f64>,
+    /// Wall-clock seconds, once it is over.
+    pub seconds: Option<f64>,
 }
 
 /// All tasks evaluated at one moment.
@@ -59,6 +66,21 @@ enum Line {
     Started {
         steps: usize,
         parameters: usize,
+    },
+    Resumed {},
+    Drift {
+        phase: usize,
+        task: String,
+        kl: Option<f64>,
+        cosine: f64,
+    },
+    GradientCosine {
+        phase: usize,
+        pairs: BTreeMap<String, f64>,
+    },
+    PhaseFinished {
+        phase: usize,
+        seconds: f64,
     },
     PhaseStarted {
         phase: usize,
@@ -90,49 +112,62 @@ impl History {
     /// and was done again counts once, as it was done last.
     pub fn parse(text: &str) -> Self {
         let mut history = Self::default();
-        let mut sums: BTreeMap<String, (f64, usize)> = BTreeMap::new();
+        let (mut terms, mut cosines) = (Means::default(), Means::default());
+        let mut resumed = false;
         for line in text.lines().filter(|line| !line.trim().is_empty()) {
             let Ok(line) = serde_json::from_str(line) else {
                 history.unreadable += 1;
                 continue;
             };
-            if let Line::Step { phase, terms } = &line {
-                for (term, value) in terms {
-                    let (sum, count) = sums.entry(term.clone()).or_default();
-                    (*sum, *count) = (*sum + value, *count + 1);
+            match line {
+                Line::Started { steps, parameters } => {
+                    (history.steps, history.parameters) = (Some(steps), Some(parameters));
+                    (history.seconds, history.interrupted) = (None, false);
                 }
-                if let Some(known) = history.phases.last_mut().filter(|known| known.number == *phase) {
-                    known.terms =
-                        sums.iter().map(|(term, (sum, n))| (term.clone(), sum / *n as f64)).collect();
+                Line::Resumed {} => resumed = true,
+                Line::PhaseStarted { phase, .. } if resumed && history.phase(phase).is_some() => {
+                    resumed = false
                 }
-            } else {
-                history.take(line, &mut sums);
+                Line::PhaseStarted { phase: number, name, round, steps, samples } => {
+                    resumed = false;
+                    history.phases.retain(|known| known.number < number);
+                    history.evaluations.retain(|known| known.phase < number);
+                    (terms, cosines) = (Means::default(), Means::default());
+                    history.phases.push(Phase { number, name, round, steps, samples, ..Phase::default() });
+                }
+                Line::Step { phase, terms: values } => {
+                    terms.add(&values);
+                    history.phase(phase).into_iter().for_each(|phase| phase.terms = terms.means());
+                }
+                Line::GradientCosine { phase, pairs } => {
+                    cosines.add(&pairs);
+                    history
+                        .phase(phase)
+                        .into_iter()
+                        .for_each(|phase| phase.gradient_cosines = cosines.means());
+                }
+                Line::Drift { phase, task, kl, cosine } => {
+                    history.phase(phase).into_iter().for_each(|p| p.drifts.push((task.clone(), kl, cosine)));
+                }
+                Line::PhaseFinished { phase, seconds } => {
+                    history.phase(phase).into_iter().for_each(|phase| phase.seconds = Some(seconds));
+                }
+                Line::Evaluated { phase, name, epochs, scores } => {
+                    history.evaluations.retain(|known| known.epochs < epochs);
+                    history.evaluations.push(Evaluation { phase, name, epochs, scores });
+                }
+                Line::Finished { interrupted, seconds } => {
+                    (history.seconds, history.interrupted) = (Some(seconds), interrupted);
+                }
+                Line::Other => {}
             }
         }
         history
     }
 
-    fn take(&mut self, line: Line, sums: &mut BTreeMap<String, (f64, usize)>) {
-        match line {
-            Line::Started { steps, parameters } => {
-                (self.steps, self.parameters) = (Some(steps), Some(parameters));
-                (self.seconds, self.interrupted) = (None, false);
-            }
-            Line::PhaseStarted { phase: number, name, round, steps, samples } => {
-                self.phases.retain(|known| known.number < number);
-                self.evaluations.retain(|known| known.phase < number);
-                sums.clear();
-                self.phases.push(Phase { number, name, round, steps, samples, terms: BTreeMap::new() });
-            }
-            Line::Evaluated { phase, name, epochs, scores } => {
-                self.evaluations.retain(|known| known.epochs < epochs);
-                self.evaluations.push(Evaluation { phase, name, epochs, scores });
-            }
-            Line::Finished { interrupted, seconds } => {
-                (self.seconds, self.interrupted) = (Some(seconds), interrupted);
-            }
-            Line::Step { .. } | Line::Other => {}
-        }
+    /// The newest phase, if this is its number.
+    fn phase(&mut self, number: usize) -> Option<&mut Phase> {
+        self.phases.last_mut().filter(|phase| phase.number == number)
     }
 
     /// Where each phase begins and ends on the axis of epochs. Nothing where epochs cannot be told.
@@ -149,6 +184,23 @@ impl History {
         let place = |samples_seen: usize| samples_seen as f64 * epochs / samples as f64;
         let ends = self.phases.iter().map(|phase| (phase, seen(phase.number)));
         ends.map(|(phase, end)| (place(end - phase.samples), place(end), phase.name.as_str())).collect()
+    }
+}
+
+/// Sums and numbers of named values.
+#[derive(Default)]
+struct Means(BTreeMap<String, (f64, usize)>);
+
+impl Means {
+    fn add(&mut self, values: &BTreeMap<String, f64>) {
+        for (name, value) in values {
+            let (sum, count) = self.0.entry(name.clone()).or_default();
+            (*sum, *count) = (*sum + value, *count + 1);
+        }
+    }
+
+    fn means(&self) -> BTreeMap<String, f64> {
+        self.0.iter().map(|(name, (sum, count))| (name.clone(), sum / *count as f64)).collect()
     }
 }
 
@@ -188,5 +240,20 @@ mod tests {
         assert_eq!(history.phases[1].terms["class loss"], 3.0);
         assert_eq!(history.evaluations.len(), 3);
         assert_eq!(history.seconds, Some(2.5));
+    }
+
+    #[test]
+    fn a_phase_that_goes_on_keeps_what_it_had() {
+        let more = r#"
+{"event":"resumed","path":"checkpoints/3","steps":3,"phase":2,"step":1}
+{"event":"phase-started","phase":2,"name":"class","round":1,"steps":2,"samples":10,"weights":{}}
+{"event":"drift","phase":2,"dataset":"class","task":"caption","samples":9,"kl":null,"cosine":0.5}
+{"event":"step","phase":2,"step":2,"samples":5,"terms":{"class loss":1.0}}
+{"event":"phase-finished","phase":2,"name":"class","seconds":1.5,"samples_per_second":2.0,"changes":[]}"#;
+        let history = History::parse(&format!("{LOG}\n{more}"));
+        assert_eq!((history.phases.len(), history.evaluations.len()), (2, 2));
+        let phase = &history.phases[1];
+        assert_eq!((phase.terms["class loss"], phase.seconds), (5.0, Some(1.5)));
+        assert_eq!(phase.drifts, [("caption".to_string(), None, 0.5)]);
     }
 }

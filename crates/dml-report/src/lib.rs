@@ -23,7 +23,7 @@ use std::path::Path;
 pub use error::{ReportError, Result};
 pub use history::{Evaluation, History, Phase};
 pub use run::{Detail, Run};
-pub use sweep::{Axis, Heat, Sweep, SweepRun};
+pub use sweep::{Heat, Sweep};
 
 /// Most runs of a sweep whose curves are laid over each other.
 const OVERLAID: usize = 6;
@@ -50,11 +50,10 @@ impl Report {
                 let sweep = Sweep::read(folder)?;
                 for folder in sweep.comparable(OVERLAID).iter().filter(|folder| Run::is_in(folder)) {
                     let mut run = Run::read(folder)?;
-                    let listed = sweep.runs.iter().find(|listed| {
-                        listed.folder.as_ref().is_some_and(|place| sweep.folder.join(place) == *folder)
-                    });
+                    let listed =
+                        sweep.runs.iter().find(|listed| sweep.folder.join(&listed.folder) == *folder);
                     if let Some(listed) = listed {
-                        run.name = listed.name();
+                        run.name = sweep::name(listed);
                     }
                     run.detail = None;
                     report.runs.push(run);

@@ -6,6 +6,7 @@ use dml_train::Score;
 use maud::{Markup, html};
 
 use crate::charts::{is_main, is_rank};
+use crate::history::Phase;
 use crate::page::{sortable, table};
 use crate::run::Run;
 
@@ -96,12 +97,11 @@ pub(crate) fn phases(run: &Run) -> Markup {
         .last()
         .map(|last| last.scores.iter().filter(|score| is_main(score)).collect())
         .unwrap_or_default();
-    let terms: Vec<&String> = {
-        let mut terms: Vec<&String> = history.phases.iter().flat_map(|phase| phase.terms.keys()).collect();
-        terms.sort();
-        terms.dedup();
-        terms
-    };
+    let terms: BTreeSet<&String> = history.phases.iter().flat_map(|phase| phase.terms.keys()).collect();
+    let pairs: BTreeSet<&String> =
+        history.phases.iter().flat_map(|phase| phase.gradient_cosines.keys()).collect();
+    let drifted = history.phases.iter().any(|phase| !phase.drifts.is_empty());
+    let timed = history.phases.iter().any(|phase| phase.seconds.is_some());
     let at = |phase: usize, key: &str| {
         let last = history.evaluations.iter().rfind(|evaluation| evaluation.phase == phase)?;
         last.scores.iter().find(|score| score.key() == key).map(|score| score.value)
@@ -114,7 +114,10 @@ pub(crate) fn phases(run: &Run) -> Markup {
             @let head = html! {
                 th.number scope="col" { "phase" } th scope="col" { "name" } th.number scope="col" { "steps" }
                 th.number scope="col" { "samples" }
+                @if timed { th.number scope="col" { "seconds" } }
                 @for term in &terms { th.number scope="col" { (term) } }
+                @for pair in &pairs { th.number scope="col" { "gradient cosine, " (pair) } }
+                @if drifted { th scope="col" { "drift of recorded answers" } }
                 @for score in &mains { th.number scope="col" { (score.eval) ": " (score.measure) } }
             };
             (table(&format!("Phases of {}", run.name), false, head, html! {
@@ -123,9 +126,16 @@ pub(crate) fn phases(run: &Run) -> Markup {
                     th scope="row" { (phase.name) @if phase.round > 0 { ", round " (phase.round) } }
                     td.number { (phase.steps) }
                     td.number { (phase.samples) }
+                    @if timed { td.number { (phase.seconds.map_or("–".into(), |seconds| format!("{seconds:.1}"))) } }
                     @for term in &terms {
                         td.number { (phase.terms.get(*term).map_or("–".into(), |mean| minus(&format!("{mean:.3}")))) }
                     }
+                    @for pair in &pairs {
+                        td.number {
+                            (phase.gradient_cosines.get(*pair).map_or("–".into(), |mean| minus(&format!("{mean:.2}"))))
+                        }
+                    }
+                    @if drifted { td { (drifts(phase)) } }
                     @for score in &mains {
                         @let key = score.key();
                         td.number { @match (at(phase.number, &key), at(phase.number - 1, &key)) {
@@ -146,6 +156,16 @@ pub(crate) fn phases(run: &Run) -> Markup {
             }
         }
     }
+}
+
+/// Such as `class: KL 0.12, cosine 0.98`.
+fn drifts(phase: &Phase) -> String {
+    let words = phase.drifts.iter().map(|(task, kl, cosine)| {
+        let kl = kl.map_or(String::new(), |kl| format!("KL {kl:.3}, "));
+        format!("{task}: {kl}cosine {cosine:.3}")
+    });
+    let words: Vec<String> = words.collect();
+    if words.is_empty() { "–".into() } else { words.join("; ") }
 }
 
 /// With a minus sign in place of a hyphen.

@@ -1,50 +1,22 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use dml_train::Score;
-use serde::Deserialize;
-use serde_json::Value;
+use dml_train::{Axis, Score, SweepRun};
+use toml::Value;
 
 use crate::heat::axis_name;
 use crate::run::read_json;
 use crate::{ReportError, Result};
 
-/// Runs that differ in some settings: `sweep.json` of a sweep or a comparison.
+/// Runs that differ in some settings: `sweep.json` of a sweep or a comparison, with its folder.
 #[derive(Clone, Debug)]
 pub struct Sweep {
     /// The folder.
     pub folder: PathBuf,
     /// The settings that were varied.
     pub axes: Vec<Axis>,
-    /// The runs.
+    /// The finished runs.
     pub runs: Vec<SweepRun>,
-}
-
-/// A setting that was varied.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct Axis {
-    /// Its dotted key.
-    pub key: String,
-    /// Its values.
-    pub values: Vec<Value>,
-}
-
-/// One run of a sweep.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct SweepRun {
-    /// The method.
-    pub method: String,
-    /// The seed.
-    pub seed: u64,
-    /// Its value on each axis.
-    #[serde(default)]
-    pub settings: BTreeMap<String, Value>,
-    /// Its folder, relative to that of the sweep.
-    #[serde(default)]
-    pub folder: Option<PathBuf>,
-    /// Its last scores; nothing where it has not finished.
-    #[serde(default)]
-    pub scores: Vec<Score>,
 }
 
 /// A score over the grid of two axes.
@@ -73,27 +45,20 @@ impl Sweep {
     /// # Errors
     /// If it cannot be read or is not what it should be.
     pub fn read(folder: &Path) -> Result<Self> {
-        #[derive(Deserialize)]
-        struct File {
-            #[serde(default)]
-            axes: Vec<Axis>,
-            runs: Vec<SweepRun>,
-        }
-        let file: Option<File> = read_json(&folder.join(FILE))?;
-        let File { axes, runs } = file.ok_or_else(|| ReportError::Folder(folder.into()))?;
+        let file: Option<dml_train::Sweep> = read_json(&folder.join(FILE))?;
+        let dml_train::Sweep { axes, runs } = file.ok_or_else(|| ReportError::Folder(folder.into()))?;
         Ok(Self { folder: folder.into(), axes, runs })
     }
 
     /// A heat map for each score and each combination of what varies beside the first two axes; nothing where fewer than
     /// two settings vary. Smaller values are at the left and at the bottom, as in a diagram.
     pub fn heats(&self) -> Vec<Heat> {
-        let varied: Vec<&Axis> =
-            self.axes.iter().filter(|axis| axis.values.len() > 1 && axis.key != "seed").collect();
+        let varied: Vec<&Axis> = self.axes.iter().filter(|axis| is_shown(axis)).collect();
         let [x, y, rest @ ..] = varied.as_slice() else { return vec![] };
         let other = |run: &SweepRun| {
             let of_axes =
                 rest.iter().map(|axis| format!("{} {}", axis.key, text(run.settings.get(&axis.key))));
-            std::iter::once(run.method.clone()).chain(of_axes).collect::<Vec<_>>().join(", ")
+            std::iter::once(run.method.to_string()).chain(of_axes).collect::<Vec<_>>().join(", ")
         };
         let groups: BTreeSet<String> = self.runs.iter().map(other).collect();
         let mut heats = Vec::new();
@@ -143,25 +108,28 @@ impl Sweep {
     pub fn comparable(&self, most: usize) -> Vec<PathBuf> {
         let Some(first) = self.runs.iter().map(|run| run.seed).min() else { return vec![] };
         let of_first = self.runs.iter().filter(|run| run.seed == first);
-        let folders: Vec<PathBuf> =
-            of_first.filter_map(|run| Some(self.folder.join(run.folder.as_ref()?))).collect();
-        if folders.len() > most { vec![] } else { folders }
+        // Runs that compute the same share a folder.
+        let folders: BTreeSet<PathBuf> = of_first.map(|run| self.folder.join(&run.folder)).collect();
+        if folders.len() > most { vec![] } else { folders.into_iter().collect() }
     }
 }
 
-impl SweepRun {
-    /// A name that tells it from the others: method, settings and seed.
-    pub(crate) fn name(&self) -> String {
-        let settings = self.settings.iter().filter(|(key, _)| !["method", "seed"].contains(&key.as_str()));
-        let settings = settings.map(|(key, value)| format!("{} {}", axis_name(key), text(Some(value))));
-        let seed = format!("seed {}", self.seed);
-        std::iter::once(self.method.clone()).chain(settings).chain([seed]).collect::<Vec<_>>().join(", ")
-    }
+/// A name that tells a run from the others: method, settings and seed.
+pub(crate) fn name(run: &SweepRun) -> String {
+    let settings = run.settings.iter().filter(|(key, _)| !["method", "seed"].contains(&key.as_str()));
+    let settings = settings.map(|(key, value)| format!("{} {}", axis_name(key), text(Some(value))));
+    let seed = format!("seed {}", run.seed);
+    std::iter::once(run.method.to_string()).chain(settings).chain([seed]).collect::<Vec<_>>().join(", ")
+}
+
+/// Whether scores are shown at each of the axis's values, not averaged over them.
+fn is_shown(axis: &Axis) -> bool {
+    axis.values.len() > 1 && axis.key != "seed" && !axis.averaged
 }
 
 const FILE: &str = "sweep.json";
 
-/// A value without the quotes of JSON.
+/// A value without the quotes of its format.
 pub(crate) fn text(value: Option<&Value>) -> String {
     match value {
         Some(Value::String(text)) => text.clone(),

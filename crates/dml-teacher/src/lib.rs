@@ -18,4 +18,4 @@ pub use error::{Result, TeacherError};
 pub use lexical::Lexical;
 pub use order::OrderEmbedding;
 pub use transformer::SentenceTransformer;
-pub use weights::{ALL_MINILM_L6_V2, find_sentence_transformer};
+pub use weights::{ALL_MINILM_L6_V2, find_sentence_transformer, find_sentence_transformer_here};

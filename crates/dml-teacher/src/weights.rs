@@ -30,6 +30,20 @@ pub fn find_sentence_transformer(explicit: Option<&Path>) -> Result<PathBuf> {
     }
 }
 
+/// Finds the default encoder where [`find_sentence_transformer`] would, but on this machine alone.
+pub fn find_sentence_transformer_here() -> Option<PathBuf> {
+    let local = places(|name| std::env::var_os(name).filter(|value| !value.is_empty()));
+    let cached = || {
+        let client = HFClient::builder().build_sync().ok()?;
+        let (owner, name) = ALL_MINILM_L6_V2.split_once('/')?;
+        let files = FILES.map(String::from).to_vec();
+        let model = client.model(owner, name);
+        let snapshot = model.snapshot_download().allow_patterns(files);
+        snapshot.local_files_only(true).send().ok().filter(|dir| dir.join("model.safetensors").is_file())
+    };
+    local.into_iter().find(|dir| dir.join("config.json").is_file()).or_else(cached)
+}
+
 /// Downloads a model, unless the hub's cache has all of it, and gives its folder.
 pub(crate) fn fetch(id: &str, cache: Option<&Path>) -> Result<PathBuf> {
     let client = || {

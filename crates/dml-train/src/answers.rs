@@ -1,10 +1,13 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use candle_core::{Device, Tensor};
 use dml_data::Labels;
 use dml_metrics::Interpolation;
 
-use crate::evaluate::{EvalSet, Score};
+use crate::checkpoint::{Checkpoint, Which};
+use crate::evaluate::{EvalSet, Score, outputs};
+use crate::experiment::Experiment;
 use crate::targets::Targets;
 use crate::{Result, TrainError};
 
@@ -78,8 +81,28 @@ pub struct ClassRow {
     pub precision: Option<f64>,
 }
 
+impl Experiment {
+    /// What the newest network of a run answers for every sample of the evaluation sets.
+    ///
+    /// # Errors
+    /// If there is none, or it does not fit; if a sample cannot be read.
+    pub fn answers(&self, folder: &Path) -> Result<Answers> {
+        let net = self.load(&Checkpoint::find(folder, &Which::Newest)?)?;
+        let tasks = self.net().heads.keys().map(String::as_str).collect();
+        let batch = self.config().training.batch;
+        let mut sets = Vec::new();
+        for set in self.evals() {
+            let outputs = outputs(&net, &set.dataset, &tasks, batch, self.device(), &mut || true)?;
+            sets.push(Answered { set: set.clone(), outputs: outputs.unwrap_or_default() });
+        }
+        let schedule = self.schedule(self.config().method)?;
+        let supervised = schedule.phases().flat_map(|(_, phase)| phase.supervised());
+        Answers::new(sets, supervised.map(String::from).collect())
+    }
+}
+
 impl Answers {
-    pub(crate) fn new(sets: Vec<Answered>, trained: BTreeSet<String>) -> Result<Self> {
+    fn new(sets: Vec<Answered>, trained: BTreeSet<String>) -> Result<Self> {
         let evals: Vec<EvalSet> = sets.iter().map(|answered| answered.set.clone()).collect();
         let (classes, candidates) = Self::tasks(&evals)?;
         Ok(Self { sets, classes, candidates, trained })

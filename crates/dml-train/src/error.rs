@@ -42,6 +42,26 @@ pub enum TrainError {
     /// Stopped from outside while something was prepared; nothing half-made was kept.
     #[error("stopped while preparing {0}")]
     Interrupted(String),
+    /// A checkpoint could not be written.
+    #[error(
+        "the checkpoint {} could not be written: {source}; the run has ended, and the checkpoints before this one are \
+         whole: mend the cause (such as a full disk) and resume",
+        path.display()
+    )]
+    NotSaved {
+        /// Its folder.
+        path: PathBuf,
+        /// What went wrong.
+        source: Box<TrainError>,
+    },
+    /// A checkpoint is of a run with other settings or data.
+    #[error("{} is of another run than the one to go on with: {}", path.display(), changes.join("; "))]
+    Changed {
+        /// Its folder.
+        path: PathBuf,
+        /// What differs.
+        changes: Vec<String>,
+    },
     /// A file cannot be read or written.
     #[error("{}: {source}", path.display())]
     Io {

@@ -52,15 +52,35 @@ impl Score {
 /// # Errors
 /// If a sample cannot be read or a measure cannot be taken, such as on NaN.
 pub fn evaluate(net: &MultiTaskNet, sets: &[EvalSet], batch: usize, device: &Device) -> Result<Vec<Score>> {
-    let mut scores = Vec::new();
-    for set in sets {
-        let tasks: BTreeSet<&str> = set.judged.iter().map(|(_, task, _)| task.as_str()).collect();
-        scores.extend(set.scores(&outputs(net, &set.dataset, &tasks, batch, device)?)?);
-    }
-    Ok(scores)
+    Ok(evaluate_while(net, sets, batch, device, &mut |_, _| true)?.unwrap_or_default())
 }
 
-/// What the heads of these tasks answer for every sample, in evaluation mode and with the evaluation view: raw outputs.
+/// The same, telling after every batch how many are done and of how many; none if it is told not to go on.
+pub(crate) fn evaluate_while(
+    net: &MultiTaskNet,
+    sets: &[EvalSet],
+    batch: usize,
+    device: &Device,
+    go_on: &mut dyn FnMut(usize, usize) -> bool,
+) -> Result<Option<Vec<Score>>> {
+    let mut scores = Vec::new();
+    let (mut done, of) = (0, sets.iter().map(|set| set.dataset.len().div_ceil(batch.max(1))).sum());
+    for set in sets {
+        let tasks: BTreeSet<&str> = set.judged.iter().map(|(_, task, _)| task.as_str()).collect();
+        let mut count = || {
+            done += 1;
+            go_on(done, of)
+        };
+        let Some(outputs) = outputs(net, &set.dataset, &tasks, batch, device, &mut count)? else {
+            return Ok(None);
+        };
+        scores.extend(set.scores(&outputs)?);
+    }
+    Ok(Some(scores))
+}
+
+/// What the heads of these tasks answer for every sample, in evaluation mode and with the evaluation view: raw outputs. None
+/// if `go_on`, which is asked after every batch, says no.
 ///
 /// # Shapes
 /// For each task (n, [`HeadConfig::outputs`](dml_model::HeadConfig::outputs)).
@@ -70,7 +90,8 @@ pub(crate) fn outputs(
     tasks: &BTreeSet<&str>,
     batch: usize,
     device: &Device,
-) -> Result<BTreeMap<String, Tensor>> {
+    go_on: &mut dyn FnMut() -> bool,
+) -> Result<Option<BTreeMap<String, Tensor>>> {
     let mut rows: BTreeMap<&str, Vec<Tensor>> = tasks.iter().map(|&task| (task, Vec::new())).collect();
     let order = (0..dataset.len()).collect();
     let ahead = Prefetch::default();
@@ -79,8 +100,14 @@ pub(crate) fn outputs(
         for (task, rows) in &mut rows {
             rows.push(net.head(task, &features)?.to_dtype(DType::F32)?.to_device(&Device::Cpu)?);
         }
+        if !go_on() {
+            return Ok(None);
+        }
     }
-    rows.into_iter().map(|(task, rows)| Ok((task.to_string(), Tensor::cat(&rows, 0)?))).collect()
+    rows.into_iter()
+        .map(|(task, rows)| Ok((task.to_string(), Tensor::cat(&rows, 0)?)))
+        .collect::<Result<_>>()
+        .map(Some)
 }
 
 impl EvalSet {

@@ -1,21 +1,21 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use dml_data::Dataset;
 use dml_data::sample::{Sample, SampleConfig, SampleSet};
 use dml_model::{MultiTaskNet, NetConfig, Params};
 use dml_teacher::{Lexical, SentenceEncoder};
 use sha2::{Digest, Sha256};
 
-use crate::answers::{Answered, Answers};
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, CheckpointConfig, Identity, Which};
 use crate::config::{Config, DataConfig, PretrainConfig};
-use crate::evaluate::{EvalSet, Score, evaluate, outputs};
+use crate::evaluate::{EvalSet, Score, evaluate};
 use crate::event::Event;
 use crate::method::{Method, Pair};
+use crate::monitor::MonitorConfig;
 use crate::optimizer::{AdamSharing, LearningRates};
 use crate::schedule::{Length, Phase, Schedule, Stream, Supervise};
 use crate::targets::Targets;
@@ -30,13 +30,16 @@ pub(crate) const CAPTION: &str = "caption";
 const MOTION: &str = "motion";
 /// Part of the cache key of a pretrained root: to be raised when initialisation or training change what comes out.
 const PRETRAIN_REVISION: u32 = 1;
+/// Part of a run's hash: to be raised when training comes to other results from the same settings and data.
+const RUN_REVISION: u32 = 1;
 
 /// Data, network and initial root of a configuration: what the runs of a comparison share.
 pub struct Experiment {
-    config: Config,
-    device: Device,
-    source: Source,
+    pub(crate) config: Config,
+    pub(crate) device: Device,
+    pub(crate) source: Arc<Source>,
     net: NetConfig,
+    root_digest: Arc<OnceLock<String>>,
 }
 
 /// What a kind of data provides.
@@ -74,8 +77,10 @@ pub struct Run {
     pub method: Method,
     /// Seed of every draw.
     pub seed: u64,
-    /// Where checkpoints go, if anywhere.
-    pub checkpoints: Option<PathBuf>,
+    /// Folder of the run, where its checkpoints go, if anywhere.
+    pub folder: Option<PathBuf>,
+    /// Whether to go on from the newest checkpoint there.
+    pub resume: bool,
     /// Set from outside to end the run after the current step.
     pub stop: Arc<AtomicBool>,
 }
@@ -102,7 +107,27 @@ impl Experiment {
         let head = |name: &str| source.sets[name].targets.head();
         let heads = [CLASS, CAPTION].map(|name| (name.to_string(), head(name)));
         let net = NetConfig { root: config.root.clone(), heads: heads.into() };
-        Ok(Self { config: config.clone(), device: device.clone(), source, net })
+        let (config, device) = (config.clone(), device.clone());
+        Ok(Self { config, device, source: Arc::new(source), net, root_digest: Arc::default() })
+    }
+
+    /// Whether two configurations ask for the same data and initial root.
+    pub(crate) fn share(a: &Config, b: &Config) -> bool {
+        let batch = |config: &Config| (config.pretrain.epochs > 0).then_some(config.training.batch);
+        let of = |config: &Config| (config.cache.clone(), batch(config), config.training.exact);
+        a.data == b.data && a.root == b.root && a.pretrain == b.pretrain && of(a) == of(b)
+    }
+
+    /// The same data and initial root under other settings; none where these ask for other data or another root.
+    pub fn with(&self, config: &Config) -> Option<Self> {
+        let Self { device, source, net, root_digest, .. } = self;
+        Self::share(&self.config, config).then(|| Self {
+            config: config.clone(),
+            device: device.clone(),
+            source: source.clone(),
+            net: net.clone(),
+            root_digest: root_digest.clone(),
+        })
     }
 
     /// The network that is trained.
@@ -145,52 +170,93 @@ impl Experiment {
     /// # Errors
     /// See [`Trainer::run`].
     pub fn run(&self, run: &Run, sink: &mut dyn FnMut(&Event)) -> Result<Outcome> {
-        let training = &self.config.training;
-        let settings = Settings {
-            seed: run.seed,
-            batch: training.batch,
-            learning_rates: LearningRates {
-                root: self.config.optimizer.root_learning_rate,
-                heads: self.config.optimizer.head_learning_rate,
-            },
-            adam: self.config.optimizer.adam,
-            recording: training.recording,
-            evaluate_throughout: training.evaluate_throughout,
-            checkpoints: run.checkpoints.clone(),
-            stop: run.stop.clone(),
-        };
-        let params = self.params(run.seed)?;
+        self.run_from(&self.params(run.seed)?, run, sink)
+    }
+
+    /// Trains the network of these parameters, such as those of [`params`](Self::params).
+    ///
+    /// # Errors
+    /// See [`Trainer::run`].
+    pub fn run_from(&self, params: &Params, run: &Run, sink: &mut dyn FnMut(&Event)) -> Result<Outcome> {
         let tasks = self.tasks(run.method);
         let schedule = self.schedule(run.method)?;
         let (sets, evals) = (&self.source.sets, &self.source.evals);
+        let problem = Problem { net: &self.net, params, tasks: &tasks, sets, evals };
+        Trainer::new(problem, self.settings(run), sink)?.run(&schedule)
+    }
+
+    fn settings(&self, run: &Run) -> Settings {
+        let Config { training, optimizer, monitor, checkpoints, .. } = &self.config;
+        Settings {
+            seed: run.seed,
+            batch: training.batch,
+            learning_rates: LearningRates {
+                root: optimizer.root_learning_rate,
+                heads: optimizer.head_learning_rate,
+            },
+            adam: optimizer.adam,
+            recording: training.recording,
+            evaluate_throughout: training.evaluate_throughout,
+            monitor: monitor.clone(),
+            folder: run.folder.clone(),
+            checkpoints: checkpoints.clone(),
+            resume: run.resume,
+            stop: run.stop.clone(),
+        }
+    }
+
+    /// Digest of everything that a run's results depend on: schedule, tasks, network, seed, optimiser, initial root, and
+    /// the contents of data and targets, wherever they lie. Settings that do not reach the schedule of the method, such as
+    /// λ where nothing is preserved, do not count.
+    ///
+    /// # Errors
+    /// As [`Experiment::schedule`].
+    pub fn hash(&self, run: &Run) -> Result<String> {
+        let (tasks, params) = (self.tasks(run.method), Params::new(run.seed, &self.device));
+        let (sets, evals) = (&self.source.sets, &self.source.evals);
         let problem = Problem { net: &self.net, params: &params, tasks: &tasks, sets, evals };
-        Trainer::new(problem, settings, sink)?.run(&schedule)
+        let identity = Identity::new(&problem, &self.settings(run), &self.schedule(run.method)?)?;
+        let device = if self.device.is_cpu() { "cpu" } else { "gpu" };
+        let parts = (RUN_REVISION, device, self.config.training.exact, identity, self.root_digest()?);
+        let text = serde_json::to_vec(&parts).map_err(|error| TrainError::invalid(error.to_string()))?;
+        Ok(hex(&Sha256::digest(text)[..8]))
     }
 
-    /// Scores of a saved checkpoint.
+    /// Digest of the initial root.
+    fn root_digest(&self) -> Result<String> {
+        if let Some(known) = self.root_digest.get() {
+            return Ok(known.clone());
+        }
+        let mut all = Sha256::new();
+        if let Some((prefix, tensors)) = &self.source.root {
+            for (name, tensor) in tensors {
+                all.update(format!("{prefix} {name} {:?}", tensor.dims()));
+                let values = tensor.flatten_all()?.to_dtype(DType::F32)?.to_vec1::<f32>()?;
+                values.iter().for_each(|value| all.update(value.to_le_bytes()));
+            }
+        }
+        Ok(self.root_digest.get_or_init(|| hex(&all.finalize())).clone())
+    }
+
+    /// Scores of the network of a run.
     ///
     /// # Errors
-    /// If the checkpoint does not fit the network.
+    /// If there is none, or it does not fit.
     pub fn evaluate(&self, folder: &Path) -> Result<Vec<Score>> {
-        evaluate(&self.load(folder)?, &self.source.evals, self.config.training.batch, &self.device)
+        self.evaluate_file(&Checkpoint::find(folder, &Which::Newest)?)
     }
 
-    /// What a saved checkpoint answers for every sample of the evaluation sets.
+    /// Scores of a network of a run, from its file (see [`Checkpoint::find`]).
     ///
     /// # Errors
-    /// If the checkpoint does not fit the network.
-    pub fn answers(&self, folder: &Path) -> Result<Answers> {
-        let net = self.load(folder)?;
-        let tasks = self.net.heads.keys().map(String::as_str).collect();
-        let answered = |set: &EvalSet| {
-            let (set, batch) = (set.clone(), self.config.training.batch);
-            let outputs = outputs(&net, &set.dataset, &tasks, batch, &self.device)?;
-            Ok(Answered { set, outputs })
-        };
-        let sets = self.source.evals.iter().map(answered).collect::<Result<_>>()?;
-        let schedule = self.schedule(self.config.method)?;
-        let supervised = schedule.phases().flat_map(|(_, phase)| phase.supervised());
-        Answers::new(sets, supervised.map(String::from).collect())
+    /// If the parameters do not fit the network.
+    pub fn evaluate_file(&self, file: &Path) -> Result<Vec<Score>> {
+        let net = self.load(file)?;
+        evaluate(&net, &self.source.evals, self.config.training.batch, &self.device)
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
     }
 
     pub(crate) fn evals(&self) -> &[EvalSet] {
@@ -205,11 +271,11 @@ impl Experiment {
         self.source.teacher.clone()
     }
 
-    /// The network with the parameters of a saved checkpoint.
-    pub(crate) fn load(&self, folder: &Path) -> Result<MultiTaskNet> {
+    /// The network of these parameters.
+    pub(crate) fn load(&self, file: &Path) -> Result<MultiTaskNet> {
         let params = Params::new(0, &self.device);
         let net = MultiTaskNet::new(&self.net, params.builder())?;
-        params.load(Checkpoint::load_model(folder, &self.device)?)?;
+        params.load(dml_model::load_safetensors(file, &self.device)?)?;
         Ok(net)
     }
 
@@ -241,6 +307,10 @@ impl Experiment {
         let caption = Task { head: self.net.heads[CAPTION], loss, preserve: Preservation::Cosine };
         BTreeMap::from([(CLASS.to_string(), class), (CAPTION.to_string(), caption)])
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The built-in sample, with the root pretrained on its third set.
@@ -296,8 +366,7 @@ fn pretrained_root(
     };
     let key = format!("{PRETRAIN_REVISION}|{:?}|{:?}|{}", net, config.pretrain, clips.fingerprint());
     let key = format!("{key}|{}", config.training.batch);
-    let name: String =
-        Sha256::digest(key.as_bytes()).iter().take(12).map(|byte| format!("{byte:02x}")).collect();
+    let name = hex(&Sha256::digest(key.as_bytes())[..12]);
     let path = config.cache.join(format!("pretrained-{name}.safetensors"));
     if path.exists() {
         return Ok(Some(("root", dml_model::load_safetensors(&path, device)?)));
@@ -327,7 +396,10 @@ fn pretrained_root(
         adam: AdamSharing::Shared,
         recording: config.training.recording,
         evaluate_throughout: false,
-        checkpoints: None,
+        monitor: MonitorConfig::default(),
+        folder: None,
+        checkpoints: CheckpointConfig::default(),
+        resume: false,
         stop: stop.clone(),
     };
     let schedule = Schedule { prologue: vec![phase], repeat: vec![], rounds: 0 };

@@ -50,12 +50,15 @@ impl Optimizer {
         Ok(Self { sharing, rates, states: BTreeMap::new(), current: String::new() })
     }
 
-    pub(crate) fn start_phase(&mut self, phase: &Phase) {
+    /// Takes up the phase's state; `goes_on` where some of its steps are done.
+    pub(crate) fn start_phase(&mut self, phase: &Phase, goes_on: bool) {
         self.current = match self.sharing {
             AdamSharing::Shared => "all".into(),
             AdamSharing::PerTask => phase.supervised().into_iter().collect::<Vec<_>>().join("+"),
             AdamSharing::PerPhase => {
-                self.states.clear();
+                if !goes_on {
+                    self.states.clear();
+                }
                 "phase".into()
             }
         };
@@ -72,6 +75,22 @@ impl Optimizer {
                 let rate = if name.starts_with("root.") { self.rates.root } else { self.rates.heads };
                 adam.update(name, var, gradient, rate)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Takes up the states that [`Self::tensors`] gave, in place of all there are.
+    pub(crate) fn restore(&mut self, tensors: BTreeMap<String, Tensor>) -> Result<()> {
+        let mut states: BTreeMap<String, BTreeMap<String, Tensor>> = BTreeMap::new();
+        for (name, tensor) in tensors {
+            let Some((state, parameter)) = name.split_once('/') else {
+                return Err(TrainError::invalid(format!("{name:?} names no state of the optimiser")));
+            };
+            states.entry(state.into()).or_default().insert(parameter.into(), tensor);
+        }
+        self.states.clear();
+        for (name, state) in states {
+            self.states.insert(name, Adam::from_state(AdamConfig::default(), state)?);
         }
         Ok(())
     }

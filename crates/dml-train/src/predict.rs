@@ -10,6 +10,7 @@ use image::RgbImage;
 use serde::Serialize;
 
 use crate::answers::{Answers, Candidates, Classes};
+use crate::checkpoint::{Checkpoint, Which};
 use crate::experiment::Experiment;
 use crate::{Result, TrainError};
 
@@ -69,7 +70,8 @@ impl Experiment {
             _ => Takes::Photograph,
         };
         let (classes, candidates) = Answers::tasks(evals)?;
-        let (net, teacher) = (self.load(folder)?, self.teacher());
+        let net = self.load(&Checkpoint::find(folder, &Which::Newest)?)?;
+        let teacher = self.teacher();
         Ok(Predictor { net, device: self.device().clone(), dataset, teacher, classes, candidates, takes })
     }
 }

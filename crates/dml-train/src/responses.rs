@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
-use dml_model::{Mode, MultiTaskNet};
+use dml_model::{Mode, MultiTaskNet, NetConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
@@ -21,9 +21,23 @@ pub enum Recording {
     Table,
 }
 
+/// A network as it was when responses were recorded.
+pub(crate) struct Recorder {
+    /// Its parameters, which the network shares.
+    pub(crate) tensors: BTreeMap<String, Tensor>,
+    pub(crate) net: MultiTaskNet,
+}
+
+impl Recorder {
+    /// A network of these parameters; nobody may change them from here on.
+    pub(crate) fn new(net: &NetConfig, tensors: BTreeMap<String, Tensor>, device: &Device) -> Result<Self> {
+        Ok(Self { net: MultiTaskNet::frozen(net, tensors.clone(), device)?, tensors })
+    }
+}
+
 /// Where the recorded responses of one stream come from.
 pub(crate) enum Responder {
-    Frozen(Arc<MultiTaskNet>),
+    Frozen(Arc<Recorder>),
     Table(Table),
 }
 
@@ -43,7 +57,7 @@ impl Responder {
         inputs: &Tensor,
     ) -> Result<BTreeMap<String, Tensor>> {
         match self {
-            Self::Frozen(net) => answer(net, tasks, names, inputs),
+            Self::Frozen(recorder) => answer(&recorder.net, tasks, names, inputs),
             Self::Table(table) => names
                 .iter()
                 .map(|&name| Ok((name.to_string(), table.lookup(name, draw, inputs.device())?)))

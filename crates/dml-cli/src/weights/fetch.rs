@@ -44,22 +44,27 @@ pub(crate) fn from_url(url: &str, path: &Path, checks: &Checks) -> Result<()> {
     }
     let folder = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
-    let tls = TlsConfig::builder()
-        .root_certs(RootCerts::PlatformVerifier)
-        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-        .build();
-    let config = ureq::Agent::config_builder()
-        .timeout_connect(Some(Duration::from_secs(30)))
-        .timeout_recv_response(Some(Duration::from_secs(30)))
-        .tls_config(tls)
-        .build();
-    let response = ureq::Agent::new_with_config(config).get(url).call();
+    let response = agent(Duration::from_secs(30)).get(url).call();
     let body = response.with_context(|| format!("fetching {url}"))?.into_body();
     let mut temporary = tempfile::NamedTempFile::new_in(folder).context("making a temporary file")?;
     copy_checked(body.into_reader(), &mut temporary, checks).with_context(|| format!("fetching {url}"))?;
     temporary.as_file().sync_all().with_context(|| format!("writing {}", path.display()))?;
     temporary.persist(path).with_context(|| format!("writing {}", path.display()))?;
     Ok(())
+}
+
+/// A client that waits so long for a connection and for an answer to begin.
+pub(crate) fn agent(patience: Duration) -> ureq::Agent {
+    let tls = TlsConfig::builder()
+        .root_certs(RootCerts::PlatformVerifier)
+        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .build();
+    let config = ureq::Agent::config_builder()
+        .timeout_connect(Some(patience))
+        .timeout_recv_response(Some(patience))
+        .tls_config(tls)
+        .build();
+    ureq::Agent::new_with_config(config)
 }
 
 fn copy_checked(mut from: impl Read, to: &mut impl Write, checks: &Checks) -> Result<()> {

@@ -14,6 +14,18 @@ pub(crate) fn dispatch<Op: WithSimd>(op: Op) -> Op::Output {
     Arch::new().dispatch(op)
 }
 
+/// The instruction set that [`dispatch`] takes.
+pub(crate) fn instruction_set() -> &'static str {
+    match Arch::new() {
+        Arch::Scalar => "none",
+        #[cfg(target_arch = "x86_64")]
+        Arch::V3(_) => "AVX2 with FMA",
+        #[cfg(target_arch = "x86_64")]
+        Arch::V4(_) => "AVX-512",
+        _ => std::env::consts::ARCH,
+    }
+}
+
 /// f32 or f64, with vectors of as many as the processor has lanes for.
 pub(crate) trait Real: Copy + Default + PartialOrd + Send + Sync + 'static {
     /// A register of values.

@@ -78,12 +78,12 @@ pub(crate) fn write_sweep(folder: &Path) {
     let runs: Vec<serde_json::Value> = (0..9)
         .map(|i| {
             let (a, b) = (values[i / 3], values[i % 3]);
-            serde_json::json!({"hash": i.to_string(), "method": HOSTILE, "seed": 0, "folder": format!("runs/{i}"),
-                "settings": {"training.lambda_class": a, "training.lambda_caption": b}, "scores": scores(i as f64)})
+            serde_json::json!({"hash": i.to_string(), "method": "dml-lwf", "seed": 0, "folder": format!("runs/{i}"),
+                "settings": {"training.lambda_class": a, HOSTILE: b}, "scores": scores(i as f64)})
         })
         .collect();
-    let axes = ["training.lambda_class", "training.lambda_caption"]
-        .map(|key| serde_json::json!({"key": key, "values": values}));
+    let axes =
+        ["training.lambda_class", HOSTILE].map(|key| serde_json::json!({"key": key, "values": values}));
     let sweep = serde_json::json!({"axes": axes, "runs": runs});
     std::fs::write(folder.join("sweep.json"), sweep.to_string()).unwrap();
 }

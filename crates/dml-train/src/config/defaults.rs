@@ -7,7 +7,9 @@ use dml_model::RootConfig;
 use super::{
     Config, DataConfig, OptimizerConfig, PhotographsConfig, PretrainConfig, TrainingConfig, VideosConfig,
 };
+use crate::checkpoint::CheckpointConfig;
 use crate::method::Method;
+use crate::monitor::MonitorConfig;
 use crate::optimizer::AdamSharing;
 use crate::responses::Recording;
 use crate::task::{Loss, Preservation};
@@ -58,6 +60,8 @@ impl Config {
                 head_learning_rate: 1e-3,
                 adam: AdamSharing::PerTask,
             },
+            checkpoints: CheckpointConfig::default(),
+            monitor: MonitorConfig::default(),
             schedule: None,
         }
     }

@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 
 pub use data::{DataConfig, PhotographsConfig, VideosConfig};
 
+use crate::checkpoint::CheckpointConfig;
 use crate::method::Method;
+use crate::monitor::MonitorConfig;
 use crate::optimizer::AdamSharing;
 use crate::responses::Recording;
 use crate::schedule::Schedule;
@@ -39,6 +41,12 @@ pub struct Config {
     pub training: TrainingConfig,
     /// The optimiser.
     pub optimizer: OptimizerConfig,
+    /// When checkpoints are written, and which stay.
+    #[serde(default)]
+    pub checkpoints: CheckpointConfig,
+    /// What is watched while the run goes on.
+    #[serde(default)]
+    pub monitor: MonitorConfig,
     /// A schedule in place of the method's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<Schedule>,

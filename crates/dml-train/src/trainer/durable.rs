@@ -1,0 +1,80 @@
+//! Saving a run, and going on with one.
+
+use std::time::Instant;
+
+use super::Trainer;
+use crate::checkpoint::{Best, Contents};
+use crate::event::Event;
+use crate::{Result, TrainError};
+
+impl Trainer<'_> {
+    /// Takes up the newest checkpoint, if one is asked for and there is one.
+    pub(super) fn restore(&mut self) -> Result<()> {
+        let (Some(store), true) = (&self.store, self.settings.resume) else { return Ok(()) };
+        let mut skipped = Vec::new();
+        let newest = store.newest(&mut |path, error| {
+            skipped.push(Event::Skipped { path: path.into(), problem: error.to_string() });
+        })?;
+        let Some(path) = newest else { return Ok(()) };
+        let Contents { state, model, optimizer, recorders } =
+            store.read(&path, self.problem.net, &self.device)?;
+        let changes = self.state.identity.changes(&state.identity);
+        if !changes.is_empty() {
+            return Err(TrainError::Changed { path, changes });
+        }
+        self.problem.params.load(model)?;
+        self.optimizer.restore(optimizer)?;
+        (self.state, self.recorders) = (state, recorders);
+        self.saved = (self.state.steps, Instant::now());
+        let (steps, position) = (self.state.steps, self.state.position);
+        self.emit(Event::Resumed { path, steps, phase: position.phase, step: position.step });
+        skipped.into_iter().for_each(|event| self.emit(event));
+        Ok(())
+    }
+
+    /// Saves where the configuration's minutes or steps have passed.
+    pub(super) fn save_when_due(&mut self) -> Result<()> {
+        let Some(store) = &self.store else { return Ok(()) };
+        let (config, (steps, at)) = (store.config(), self.saved);
+        let of_steps = config.steps > 0 && self.state.steps >= steps + config.steps;
+        let of_time = config.minutes > 0.0 && at.elapsed().as_secs_f64() >= 60.0 * config.minutes;
+        if of_steps || of_time { self.save() } else { Ok(()) }
+    }
+
+    pub(super) fn save(&mut self) -> Result<()> {
+        let Some(store) = &self.store else { return Ok(()) };
+        let (steps, path) = (self.state.steps, store.place(self.state.steps));
+        (self.sink)(&Event::Saving { steps, path });
+        let contents = Contents {
+            state: self.state.clone(),
+            model: self.problem.params.tensors(),
+            optimizer: self.optimizer.tensors()?,
+            recorders: self.recorders.clone(),
+        };
+        let path = store.save(&contents)?;
+        self.saved = (steps, Instant::now());
+        self.emit(Event::Saved { path });
+        Ok(())
+    }
+
+    /// Notes whether the scores are the best so far.
+    pub(super) fn find_best(&mut self) -> Result<()> {
+        let Some(watched) = &self.settings.checkpoints.best else { return Ok(()) };
+        let scores = &self.state.scores;
+        let matching: Vec<_> = scores.iter().filter(|score| score.key().contains(watched.as_str())).collect();
+        let [score] = matching[..] else {
+            let among = if matching.is_empty() { scores.iter().collect() } else { matching };
+            let names: Vec<String> = among.iter().map(|score| format!("{:?}", score.key())).collect();
+            return Err(TrainError::invalid(format!(
+                "checkpoints.best is {watched:?}, which must be part of the name of one score: one of {}",
+                names.join(", ")
+            )));
+        };
+        let better =
+            |best: &Best| (score.value > best.value) == score.higher_is_better && score.value != best.value;
+        if self.state.best.as_ref().is_none_or(better) {
+            self.state.best = Some(Best { steps: self.state.steps, value: score.value });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,161 @@
+//! Forward and backward of one step.
+
+use std::collections::BTreeMap;
+
+use candle_core::backprop::GradStore;
+use candle_core::{DType, Tensor, Var};
+use dml_model::Mode;
+use dml_ops::RowKeys;
+
+use super::Trainer;
+use super::plan::{Draws, samples};
+use super::record::Responders;
+use crate::event::Event;
+use crate::monitor::gradient_cosines;
+use crate::responses::Responder;
+use crate::sampler::Draw;
+use crate::schedule::{Phase, Stream, Supervise};
+use crate::{Result, TrainError};
+
+/// What one step takes: samples, their inputs, and who answers for the preserved tasks, stream by stream.
+#[derive(Clone, Copy)]
+pub(super) struct Batch<'a> {
+    pub(super) draws: &'a Draws,
+    pub(super) inputs: &'a [Tensor],
+    pub(super) responders: &'a Responders,
+}
+
+impl Trainer<'_> {
+    /// Gradients of one step, which `step` counts from 1.
+    pub(super) fn step(
+        &mut self,
+        number: usize,
+        step: usize,
+        phase: &Phase,
+        batch: Batch,
+        vars: &[(String, Var)],
+    ) -> Result<GradStore> {
+        let Batch { draws, inputs, responders } = batch;
+        let mut losses = Vec::new();
+        for (((stream, draw), inputs), responders) in
+            phase.streams.iter().zip(draws).zip(inputs).zip(responders)
+        {
+            losses.extend(self.objective(phase, stream, draw, inputs, responders)?);
+        }
+        let mut total: Option<Tensor> = None;
+        let mut terms = BTreeMap::new();
+        for (name, weight, loss) in &losses {
+            let weighted = (loss * *weight)?;
+            total = Some(match total {
+                Some(total) => (total + weighted)?,
+                None => weighted,
+            });
+            terms.insert(name.clone(), value(loss)?);
+        }
+        let total =
+            total.ok_or_else(|| TrainError::invalid(format!("phase {:?} has no loss", phase.name)))?;
+        let total_value = value(&total)?;
+        if !total_value.is_finite() {
+            return Err(self.not_finite(step, phase, draws, total_value, &terms));
+        }
+        self.emit(Event::Step { phase: number, step, samples: samples(draws), terms });
+        let every = self.settings.monitor.gradient_cosine_every;
+        if every > 0 && losses.len() > 1 && self.state.steps.is_multiple_of(every) {
+            let pairs = gradient_cosines(&losses, vars)?;
+            if !pairs.is_empty() {
+                self.emit(Event::GradientCosine { phase: number, step, pairs });
+            }
+        }
+        Ok(dml_ops::backward(&total)?)
+    }
+
+    fn not_finite(
+        &self,
+        step: usize,
+        phase: &Phase,
+        draws: &Draws,
+        value: f64,
+        terms: &BTreeMap<String, f64>,
+    ) -> TrainError {
+        let ids = phase.streams.iter().zip(draws).flat_map(|(stream, draw)| {
+            draw.indices.iter().map(|&index| self.problem.sets[&stream.dataset].dataset.id(index))
+        });
+        let terms: Vec<String> = terms.iter().map(|(name, value)| format!("{name} {value}")).collect();
+        let (phase, terms) = (phase.name.clone(), terms.join(", "));
+        TrainError::NotFinite { phase, step, value, terms, samples: ids.collect() }
+    }
+
+    /// The terms of a stream's loss: name, weight, value.
+    fn objective(
+        &self,
+        phase: &Phase,
+        stream: &Stream,
+        draw: &Draw,
+        inputs: &Tensor,
+        responders: &[(usize, Responder)],
+    ) -> Result<Vec<(String, f64, Tensor)>> {
+        // Samples of two datasets must not share dropout masks, so the dataset's name is part of the key.
+        let dataset = dml_rand::hash(&stream.dataset);
+        let samples = draw.indices.iter().map(|&index| dataset.wrapping_add(index as u64)).collect();
+        let keys = RowKeys { seed: self.settings.seed, epoch: draw.epoch, samples };
+        let mut features = self.net.features(inputs, &Mode::Train(&keys))?;
+        if phase.freezes("root") {
+            features = features.detach();
+        }
+        let Supervise { task, weight } = &stream.supervise;
+        let targets = &self.problem.sets[&stream.dataset].targets;
+        let target = targets.batch(&draw.indices, self.settings.seed, draw.epoch, &self.device)?;
+        let output = self.net.head(task, &features)?;
+        let mut terms =
+            vec![(supervised(task), *weight, self.problem.tasks[task].supervised(&output, &target)?)];
+        for (p, responder) in responders {
+            let preserve = &stream.preserve[*p];
+            let responses = responder.respond(self.problem.tasks, &[&preserve.task], draw, inputs)?;
+            let output = self.net.head(&preserve.task, &features)?;
+            let loss = self.problem.tasks[&preserve.task].preserved(&output, &responses[&preserve.task])?;
+            terms.push((preserved(&preserve.task), preserve.weight, loss));
+        }
+        Ok(terms)
+    }
+}
+
+/// Weight of each term of a phase's loss.
+pub(super) fn weights(phase: &Phase) -> BTreeMap<String, f64> {
+    let of = |stream: &Stream| {
+        let kept: Vec<_> = stream.preserve.iter().map(|p| (preserved(&p.task), p.weight)).collect();
+        std::iter::once((supervised(&stream.supervise.task), stream.supervise.weight)).chain(kept)
+    };
+    phase.streams.iter().flat_map(of).collect()
+}
+
+/// Name of the term of a task that is learnt.
+fn supervised(task: &str) -> String {
+    format!("{task} loss")
+}
+
+/// Name of the term of a task that is preserved.
+fn preserved(task: &str) -> String {
+    format!("{task} kept")
+}
+
+/// A scalar as a number.
+fn value(loss: &Tensor) -> Result<f64> {
+    Ok(f64::from(loss.to_dtype(DType::F32)?.to_scalar::<f32>()?))
+}
+
+/// Every parameter that the phase trains, and whose head takes part, must have a gradient.
+pub(super) fn check_reached(phase: &Phase, vars: &[(String, Var)], gradients: &GradStore) -> Result<()> {
+    let tasks = phase.tasks();
+    let takes_part = |name: &str| match name.strip_prefix("head.") {
+        Some(rest) => {
+            tasks.iter().any(|task| rest.strip_prefix(task).is_some_and(|rest| rest.starts_with('.')))
+        }
+        None => true,
+    };
+    let names: Vec<String> = vars
+        .iter()
+        .filter(|(name, var)| takes_part(name) && gradients.get(var).is_none())
+        .map(|(name, _)| name.clone())
+        .collect();
+    if names.is_empty() { Ok(()) } else { Err(TrainError::NoGradient { phase: phase.name.clone(), names }) }
+}
