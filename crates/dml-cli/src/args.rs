@@ -9,6 +9,8 @@ use dml_train::{Config, Method};
 use crate::compare::CompareArgs;
 use crate::doctor::DoctorArgs;
 use crate::import::ImportArgs;
+use crate::predict::PredictArgs;
+use crate::report::ReportArgs;
 use crate::reproduce::ReproduceArgs;
 use crate::sweep::SweepArgs;
 use crate::teacher::TeacherArgs;
@@ -40,6 +42,10 @@ pub(crate) enum Command {
     Sweep(SweepArgs),
     /// Train the rows of one of the paper's tables or figures and set them beside its numbers.
     Reproduce(ReproduceArgs),
+    /// Say the classes of photographs or videos, and the captions that fit them.
+    Predict(PredictArgs),
+    /// Make an HTML page on a run, or on several side by side.
+    Report(ReportArgs),
     /// Show the network, its parameters and the schedule as it will run.
     Info(InfoArgs),
     /// Turn published weights, in the format they were published in, into safetensors.

@@ -10,7 +10,9 @@ mod eval;
 mod import;
 mod info;
 mod memory;
+mod predict;
 mod progress;
+mod report;
 mod reproduce;
 mod runs;
 mod signals;
@@ -74,6 +76,8 @@ fn run(cli: Cli) -> Result<Done> {
         Command::Sweep(args) => sweep::run(&args, &stop),
         Command::Reproduce(args) => reproduce::run(&args, &stop),
         Command::Info(args) => info::run(&args, &stop),
+        Command::Predict(args) => predict::run(&args, &stop),
+        Command::Report(args) => report::run(&args, &stop),
         Command::Import(args) => import::run(&args),
         Command::Weights(args) => weights::run(&args, &stop),
         Command::Teacher(args) => teacher::run(&args, &stop),

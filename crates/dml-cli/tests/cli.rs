@@ -8,7 +8,19 @@ use place::{Place, newest};
 #[test]
 fn help_texts() {
     let place = Place::new();
-    let commands = ["", "train", "eval", "verify-resume", "compare", "sweep", "reproduce", "info", "doctor"];
+    let commands = [
+        "",
+        "train",
+        "eval",
+        "verify-resume",
+        "compare",
+        "sweep",
+        "reproduce",
+        "predict",
+        "report",
+        "info",
+        "doctor",
+    ];
     for command in commands {
         let args: Vec<&str> = [command, "--help"].into_iter().filter(|arg| !arg.is_empty()).collect();
         let (code, stdout, _) = place.dml(&args);

@@ -1,6 +1,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use image::RgbImage;
 use sha2::{Digest, Sha256};
 
 use crate::photographs::hex;
@@ -76,7 +77,11 @@ pub struct Features {
     rows: Rows,
     shape: [usize; 1],
     key: String,
+    compute: Option<Compute>,
 }
+
+/// Turns one input of the dataset beneath into a row.
+pub type Compute = Arc<dyn Fn(&[f32]) -> std::result::Result<Vec<f32>, String> + Send + Sync>;
 
 impl Features {
     /// The rows of `dataset`'s samples, in its order. `key` is what they were cached under.
@@ -91,7 +96,12 @@ impl Features {
                 format!("{name} has {samples} samples, but {values} values in rows of {dim} were given");
             return Err(DataError::Invalid(problem));
         }
-        Ok(Self { shape: [rows.dim], dataset, rows, key: key.to_owned() })
+        Ok(Self { shape: [rows.dim], dataset, rows, key: key.to_owned(), compute: None })
+    }
+
+    /// With what the rows were computed by, so that rows of further pictures can be.
+    pub fn with_compute(self, compute: Compute) -> Self {
+        Self { compute: Some(compute), ..self }
     }
 
     /// The rows.
@@ -124,6 +134,18 @@ impl Dataset for Features {
         }
         out.copy_from_slice(self.rows.row(index));
         Ok(())
+    }
+
+    fn pictures(&self, index: usize) -> Result<Vec<RgbImage>> {
+        self.dataset.pictures(index)
+    }
+
+    fn input(&self, pictures: &[RgbImage]) -> Result<Vec<f32>> {
+        let input = self.dataset.input(pictures)?;
+        let Some(compute) = &self.compute else {
+            return Err(DataError::Invalid(format!("what made the rows of {} is not known", self.name())));
+        };
+        compute(&input).map_err(DataError::Invalid)
     }
 
     fn labels(&self) -> &Labels {

@@ -2,6 +2,7 @@ use std::cell::RefCell;
 use std::path::PathBuf;
 
 use dml_rand::{Purpose, Stream};
+use image::{RgbImage, imageops};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -99,12 +100,46 @@ impl ClipInput {
         index: usize,
         out: &mut [f32],
     ) -> Result<()> {
-        check_length(&self.shape, out)?;
-        let ([_, frames, side, _], size) = (self.shape, self.crop);
+        let [_, frames, _, _] = self.shape;
         if reader.frames(sample) != frames {
             let problem = format!("{} frames where others have {frames}", reader.frames(sample));
             return Err(reader.bad_frame(sample, 0, &problem));
         }
+        self.fill(view, index, out, |frame, pixels| {
+            let fail = |problem: &str| Err(reader.bad_frame(sample, frame, problem));
+            match jpeg::decode(reader.frame(sample, frame)?, pixels) {
+                Ok(picture) if picture == self.picture => Ok(()),
+                Ok((width, height)) => fail(&format!("{width}x{height} where others differ")),
+                Err(problem) => fail(&problem),
+            }
+        })
+    }
+
+    /// The evaluation view of frames from outside.
+    ///
+    /// # Errors
+    /// If there are not as many as a clip has.
+    pub(crate) fn of_frames(&self, frames: &[RgbImage]) -> Result<Vec<f32>> {
+        let [_, wanted, _, _] = self.shape;
+        check_frames(frames, wanted)?;
+        let mut out = vec![0.0; self.shape.iter().product()];
+        self.fill(View::evaluation(), 0, &mut out, |frame, pixels| {
+            *pixels = resized(&frames[frame], self.picture).into_raw();
+            Ok(())
+        })?;
+        Ok(out)
+    }
+
+    /// Writes a clip, whose frames `load` puts into the buffer that it is given: (height, width, 3), red first.
+    fn fill(
+        &self,
+        view: View,
+        index: usize,
+        out: &mut [f32],
+        mut load: impl FnMut(usize, &mut Vec<u8>) -> Result<()>,
+    ) -> Result<()> {
+        check_length(&self.shape, out)?;
+        let ([_, frames, side, _], size) = (self.shape, self.crop);
         let (rows, columns) = (self.picture.1 - size, self.picture.0 - size);
         let (top, left, mirror) = match view.epoch {
             None => (rows / 2, columns / 2, false),
@@ -120,12 +155,7 @@ impl ClipInput {
         let mut whole = if self.shrink == 1 { Vec::new() } else { vec![0.0; 3 * size * size] };
         with_scratch(|pixels| {
             for (frame, ((blue, green), red)) in blue.zip(green).zip(red).enumerate() {
-                let fail = |problem: &str| Err(reader.bad_frame(sample, frame, problem));
-                match jpeg::decode(reader.frame(sample, frame)?, pixels) {
-                    Ok(picture) if picture == self.picture => {}
-                    Ok((width, height)) => return fail(&format!("{width}x{height} where others differ")),
-                    Err(problem) => return fail(&problem),
-                }
+                load(frame, pixels)?;
                 let crop = Crop { pixels, width: self.picture.0, top, left, size, mirror };
                 let write = |planes| crop.write(&self.mean, frame, self.scale, true, planes);
                 if self.shrink == 1 {
@@ -142,6 +172,24 @@ impl ClipInput {
             Ok(())
         })
     }
+}
+
+/// # Errors
+/// If there are not as many frames as wanted.
+pub(crate) fn check_frames(frames: &[RgbImage], wanted: usize) -> Result<()> {
+    if frames.len() == wanted {
+        return Ok(());
+    }
+    Err(DataError::Invalid(format!("a clip has {wanted} frames, not {}", frames.len())))
+}
+
+/// The frame at this width and height, whatever its aspect.
+pub(crate) fn resized(frame: &RgbImage, (width, height): (usize, usize)) -> RgbImage {
+    let (width, height) = (width as u32, height as u32);
+    if frame.dimensions() == (width, height) {
+        return frame.clone();
+    }
+    imageops::resize(frame, width, height, imageops::FilterType::Triangle)
 }
 
 /// The means of squares of `by` pixels: (size, size) to (size / by, size / by).

@@ -1,4 +1,6 @@
-use crate::Result;
+use image::RgbImage;
+
+use crate::{DataError, Result};
 
 /// How a sample is looked at. The same view of the same sample gives the same numbers, always.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +66,27 @@ pub trait Dataset: Send + Sync {
     /// # Errors
     /// If the sample cannot be read or decoded; the error names the file.
     fn read(&self, index: usize, view: View, out: &mut [f32]) -> Result<()>;
+
+    /// The sample as a person would look at it, before resizing, cropping and normalising: a photograph as one picture, a
+    /// clip as its frames. Nothing where the samples are no pictures.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    fn pictures(&self, _index: usize) -> Result<Vec<RgbImage>> {
+        Ok(Vec::new())
+    }
+
+    /// One input made from pictures that need not be of the set, in the evaluation view: from a photograph, or from as many
+    /// frames as a clip has, which are resized where they have another size than those of the set.
+    ///
+    /// # Shapes
+    /// [`Self::input_shape`], row-major.
+    ///
+    /// # Errors
+    /// If the set's inputs are not made from pictures, or not from so many.
+    fn input(&self, _pictures: &[RgbImage]) -> Result<Vec<f32>> {
+        Err(DataError::Invalid(format!("the inputs of {} are not made from pictures", self.name())))
+    }
 
     /// The labels of all samples.
     fn labels(&self) -> &Labels;

@@ -1,5 +1,7 @@
 use std::path::Path;
 
+use image::RgbImage;
+
 use crate::photographs::Photographs;
 use crate::splits::flickr8k;
 use crate::text::wrong;
@@ -52,7 +54,7 @@ impl Dataset for Flickr8k {
     }
 
     fn input_shape(&self) -> &[usize] {
-        &self.photographs.input.shape
+        &self.photographs.shape
     }
 
     fn id(&self, index: usize) -> String {
@@ -61,6 +63,14 @@ impl Dataset for Flickr8k {
 
     fn read(&self, index: usize, view: View, out: &mut [f32]) -> Result<()> {
         self.photographs.read(index, view, out)
+    }
+
+    fn pictures(&self, index: usize) -> Result<Vec<RgbImage>> {
+        Ok(vec![self.photographs.picture(index)?])
+    }
+
+    fn input(&self, pictures: &[RgbImage]) -> Result<Vec<f32>> {
+        self.photographs.input(pictures)
     }
 
     fn labels(&self) -> &Labels {

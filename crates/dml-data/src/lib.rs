@@ -22,12 +22,13 @@ mod videos;
 mod voc;
 
 pub use audit::{AuditReport, NearDuplicate, audit};
-pub use cache::{Features, Rows, cached_rows};
+pub use cache::{Compute, Features, Rows, cached_rows};
 pub use clip::ClipPipeline;
 pub use dataset::{Dataset, Labels, View};
 pub use error::{DataError, Result};
 pub use flickr8k::Flickr8k;
 pub use image::{BgrPipeline, ImagePipeline, PhotoPipeline, decode_image, shrink_image};
+pub use jpeg::decode_frame;
 pub use loader::{Batch, Prefetch, Prefetched, batches, order};
 pub use videos::{Hmdb51, Ucf101, YouTube2Text, open_actions};
 pub use voc::Voc;

@@ -10,7 +10,7 @@ use crate::crop::check_length;
 use crate::image::{ImageInput, decode_image};
 use crate::prepared::Prepared;
 use crate::text::wrong;
-use crate::{PhotoPipeline, Result, View, jpeg};
+use crate::{DataError, PhotoPipeline, Result, View, jpeg};
 
 /// The input side of a set of photographs: files, or samples of shards.
 #[derive(Debug)]
@@ -19,7 +19,8 @@ pub(crate) struct Photographs {
     /// Listed photographs that the shards have not.
     pub(crate) missing: Vec<String>,
     source: Source,
-    pub(crate) input: ImageInput,
+    pub(crate) shape: [usize; 3],
+    pipeline: ImageInput,
     fingerprint: OnceLock<String>,
 }
 
@@ -43,9 +44,12 @@ impl Photographs {
         pipeline: &PhotoPipeline,
         file: impl FnOnce() -> Result<Box<dyn Fn(&str) -> PathBuf>>,
     ) -> Result<(Self, Vec<L>)> {
-        let input = ImageInput::new(pipeline)?;
+        let pipeline = ImageInput::new(pipeline)?;
         let (ids, labels): (Vec<String>, Vec<L>) = listed.into_iter().unzip();
-        let made = |ids, missing, source| Self { ids, missing, source, input, fingerprint: OnceLock::new() };
+        let made = |ids, missing, source| {
+            let shape = pipeline.shape;
+            Self { ids, missing, source, shape, pipeline, fingerprint: OnceLock::new() }
+        };
         if Prepared::is_in(dir) {
             let prepared = Prepared::open(dir)?;
             let (samples, missing) = prepared.select(&ids)?;
@@ -65,12 +69,12 @@ impl Photographs {
     }
 
     pub(crate) fn read(&self, index: usize, view: View, out: &mut [f32]) -> Result<()> {
-        check_length(&self.input.shape, out)?;
+        check_length(&self.shape, out)?;
         let key = index as u64;
         let (prepared, sample) = match &self.source {
             Source::Files(paths) => {
                 let path = &paths[index];
-                return self.input.read(decode_image(path)?, path, view, key, out);
+                return self.pipeline.read(decode_image(path)?, path, view, key, out);
             }
             Source::Shards(prepared, samples) => (prepared, samples[index]),
         };
@@ -79,14 +83,32 @@ impl Photographs {
         with_scratch(|pixels| {
             let size =
                 jpeg::decode(bytes, pixels).map_err(|problem| reader.bad_frame(sample, 0, &problem))?;
-            if self.input.fits(size) {
-                return self.input.crop(pixels, size, view, key, out);
+            if self.pipeline.fits(size) {
+                return self.pipeline.crop(pixels, size, view, key, out);
             }
             let length = size.0 * size.1 * 3;
             let photo = RgbImage::from_raw(size.0 as u32, size.1 as u32, pixels[..length].to_vec())
                 .ok_or_else(|| reader.bad_frame(sample, 0, "it is too large"))?;
-            self.input.read(photo, Path::new(reader.key(sample)), view, key, out)
+            self.pipeline.read(photo, Path::new(reader.key(sample)), view, key, out)
         })
+    }
+
+    pub(crate) fn input(&self, pictures: &[RgbImage]) -> Result<Vec<f32>> {
+        let [picture] = pictures else {
+            let problem = format!("a photograph is one picture, not {}", pictures.len());
+            return Err(DataError::Invalid(problem));
+        };
+        let mut out = vec![0.0; self.shape.iter().product()];
+        let path = Path::new("a photograph");
+        self.pipeline.read(picture.clone(), path, View::evaluation(), 0, &mut out)?;
+        Ok(out)
+    }
+
+    pub(crate) fn picture(&self, index: usize) -> Result<RgbImage> {
+        match &self.source {
+            Source::Files(paths) => decode_image(&paths[index]),
+            Source::Shards(prepared, samples) => prepared.picture(samples[index], 0),
+        }
     }
 
     /// A digest of the files' contents, the pipeline and the labels' text, computed once: a set that was edited in
@@ -111,7 +133,7 @@ impl Photographs {
                         all.update(prepared.reader.sha256());
                     }
                 }
-                all.update(&self.input.fingerprint);
+                all.update(&self.pipeline.fingerprint);
                 all.update([0]);
                 all.update(labels());
                 format!("{name}, {} images, sha256 {}", self.ids.len(), hex(&all.finalize()))

@@ -1,9 +1,11 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use image::RgbImage;
+
 use crate::shards::Reader;
 use crate::text::wrong;
-use crate::{DataError, Result};
+use crate::{DataError, Result, jpeg};
 
 /// A prepared set: shards, and which samples each video or image has.
 #[derive(Debug)]
@@ -67,6 +69,15 @@ impl Prepared {
         // In the order of the shards, so that reading all of them walks through the files.
         samples.sort_unstable();
         Ok((samples, missing))
+    }
+
+    /// A frame as it is stored.
+    ///
+    /// # Errors
+    /// If it cannot be decoded.
+    pub(crate) fn picture(&self, sample: usize, frame: usize) -> Result<RgbImage> {
+        jpeg::picture(self.reader.frame(sample, frame)?)
+            .map_err(|problem| self.reader.bad_frame(sample, frame, &problem))
     }
 
     /// # Errors

@@ -1,6 +1,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use image::RgbImage;
 use sha2::{Digest, Sha256};
 
 use crate::clip::ClipInput;
@@ -192,6 +193,16 @@ macro_rules! clips {
             fn read(&self, index: usize, view: View, out: &mut [f32]) -> Result<()> {
                 let Clips { input, prepared, clips, .. } = &self.0;
                 input.read(&prepared.reader, clips[index].0, view, index, out)
+            }
+
+            fn pictures(&self, index: usize) -> Result<Vec<RgbImage>> {
+                let Clips { prepared, clips, .. } = &self.0;
+                let sample = clips[index].0;
+                (0..prepared.reader.frames(sample)).map(|frame| prepared.picture(sample, frame)).collect()
+            }
+
+            fn input(&self, pictures: &[RgbImage]) -> Result<Vec<f32>> {
+                self.0.input.of_frames(pictures)
             }
 
             fn labels(&self) -> &Labels {

@@ -1,5 +1,7 @@
 use std::path::{Path, PathBuf};
 
+use image::RgbImage;
+
 use crate::photographs::Photographs;
 use crate::splits::{VOC_CLASSES, voc};
 use crate::{DataError, Dataset, Labels, PhotoPipeline, Result, View};
@@ -55,7 +57,7 @@ impl Dataset for Voc {
     }
 
     fn input_shape(&self) -> &[usize] {
-        &self.photographs.input.shape
+        &self.photographs.shape
     }
 
     fn id(&self, index: usize) -> String {
@@ -64,6 +66,14 @@ impl Dataset for Voc {
 
     fn read(&self, index: usize, view: View, out: &mut [f32]) -> Result<()> {
         self.photographs.read(index, view, out)
+    }
+
+    fn pictures(&self, index: usize) -> Result<Vec<RgbImage>> {
+        Ok(vec![self.photographs.picture(index)?])
+    }
+
+    fn input(&self, pictures: &[RgbImage]) -> Result<Vec<f32>> {
+        self.photographs.input(pictures)
     }
 
     fn labels(&self) -> &Labels {

@@ -21,4 +21,6 @@ pub use order::OrderEmbedding;
 pub use order::train::{CaptionSet, OrderEvent, OrderOutcome, OrderSettings, OrderTrainer};
 pub use retrieval::{CaptionScore, caption_retrieval, paraphrase_retrieval};
 pub use transformer::SentenceTransformer;
-pub use weights::{ALL_MINILM_L6_V2, find_sentence_transformer, find_sentence_transformer_here, load_encoder};
+pub use weights::{
+    ALL_MINILM_L6_V2, find_sentence_transformer, find_sentence_transformer_here, load_encoder,
+};

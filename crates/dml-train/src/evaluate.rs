@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -66,32 +66,67 @@ pub(crate) fn evaluate_while(
     let mut scores = Vec::new();
     let (mut done, of) = (0, sets.iter().map(|set| set.dataset.len().div_ceil(batch.max(1))).sum());
     for set in sets {
-        let mut outputs: Vec<Vec<f32>> = vec![Vec::new(); set.judged.len()];
-        let order = (0..set.dataset.len()).collect();
-        let ahead = Prefetch::default();
-        for loaded in ahead.batches(set.dataset.clone(), order, View::evaluation(), batch, device)? {
-            let features = net.features(&loaded?.inputs, &Mode::Eval)?;
-            for ((_, task, targets), rows) in set.judged.iter().zip(&mut outputs) {
-                let output = net.head(task, &features)?.to_dtype(DType::F32)?;
-                rows.extend(answer(&output, targets)?.flatten_all()?.to_vec1::<f32>()?);
-            }
+        let tasks: BTreeSet<&str> = set.judged.iter().map(|(_, task, _)| task.as_str()).collect();
+        let mut count = || {
             done += 1;
-            if !go_on(done, of) {
-                return Ok(None);
-            }
+            go_on(done, of)
+        };
+        let Some(outputs) = outputs(net, &set.dataset, &tasks, batch, device, &mut count)? else {
+            return Ok(None);
+        };
+        scores.extend(set.scores(&outputs)?);
+    }
+    Ok(Some(scores))
+}
+
+/// What the heads of these tasks answer for every sample, in evaluation mode and with the evaluation view: raw outputs. None
+/// if `go_on`, which is asked after every batch, says no.
+///
+/// # Shapes
+/// For each task (n, [`HeadConfig::outputs`](dml_model::HeadConfig::outputs)).
+pub(crate) fn outputs(
+    net: &MultiTaskNet,
+    dataset: &Arc<dyn Dataset>,
+    tasks: &BTreeSet<&str>,
+    batch: usize,
+    device: &Device,
+    go_on: &mut dyn FnMut() -> bool,
+) -> Result<Option<BTreeMap<String, Tensor>>> {
+    let mut rows: BTreeMap<&str, Vec<Tensor>> = tasks.iter().map(|&task| (task, Vec::new())).collect();
+    let order = (0..dataset.len()).collect();
+    let ahead = Prefetch::default();
+    for loaded in ahead.batches(dataset.clone(), order, View::evaluation(), batch, device)? {
+        let features = net.features(&loaded?.inputs, &Mode::Eval)?;
+        for (task, rows) in &mut rows {
+            rows.push(net.head(task, &features)?.to_dtype(DType::F32)?.to_device(&Device::Cpu)?);
         }
-        let clips = set.dataset.input_shape().len() == 4;
+        if !go_on() {
+            return Ok(None);
+        }
+    }
+    rows.into_iter()
+        .map(|(task, rows)| Ok((task.to_string(), Tensor::cat(&rows, 0)?)))
+        .collect::<Result<_>>()
+        .map(Some)
+}
+
+impl EvalSet {
+    /// The measures of raw outputs.
+    pub(crate) fn scores(&self, outputs: &BTreeMap<String, Tensor>) -> Result<Vec<Score>> {
+        let clips = self.dataset.input_shape().len() == 4;
         let pools = if clips { Pools::PAPER_VIDEOS } else { Pools::PAPER_IMAGES };
-        let groups: Vec<usize> = (0..set.dataset.len()).map(|index| set.dataset.group(index)).collect();
-        for ((eval, task, targets), rows) in set.judged.iter().zip(&outputs) {
-            for measured in measure(rows, targets, &groups, pools)? {
+        let groups: Vec<usize> = (0..self.dataset.len()).map(|index| self.dataset.group(index)).collect();
+        let mut scores = Vec::new();
+        for (eval, task, targets) in &self.judged {
+            let rows = answer(&outputs[task], targets)?.flatten_all()?.to_vec1::<f32>()?;
+            for measured in measure(&rows, targets, &groups, pools)? {
                 let Measured { measure, protocol, value, higher_is_better, n } = measured;
                 let (eval, task) = (eval.clone(), task.clone());
                 scores.push(Score { eval, task, measure, protocol, value, higher_is_better, n });
             }
         }
+        Ok(scores)
     }
-    Ok(Some(scores))
 }
 
 /// What measures look at: probabilities for one class a sample, logits for several, unit vectors for captions.

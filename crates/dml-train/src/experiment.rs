@@ -48,6 +48,8 @@ pub(crate) struct Source {
     pub(crate) evals: Vec<EvalSet>,
     /// Parameters to start from, below a prefix; the others are initialised from the seed.
     pub(crate) root: Option<(&'static str, BTreeMap<String, Tensor>)>,
+    /// What has embedded the captions.
+    pub(crate) teacher: Arc<dyn SentenceEncoder>,
 }
 
 /// What all preparation needs to know.
@@ -253,6 +255,22 @@ impl Experiment {
         evaluate(&net, &self.source.evals, self.config.training.batch, &self.device)
     }
 
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub(crate) fn evals(&self) -> &[EvalSet] {
+        &self.source.evals
+    }
+
+    pub(crate) fn device(&self) -> &Device {
+        &self.device
+    }
+
+    pub(crate) fn teacher(&self) -> Arc<dyn SentenceEncoder> {
+        self.source.teacher.clone()
+    }
+
     /// The network of these parameters.
     pub(crate) fn load(&self, file: &Path) -> Result<MultiTaskNet> {
         let params = Params::new(0, &self.device);
@@ -299,7 +317,7 @@ fn hex(bytes: &[u8]) -> String {
 fn sample_source(place: Place, sample: &SampleConfig, sink: &mut dyn FnMut(&Event)) -> Result<Source> {
     sink(&Event::Preparing { what: "sample clips".into(), done: 0, of: 1 });
     let clips = Sample::generate(sample)?;
-    let teacher = Lexical::new(128)?;
+    let teacher = Arc::new(Lexical::new(128)?);
     let targets = |set: &Arc<SampleSet>| {
         Targets::new(set.labels(), teacher.dim(), &mut |sentences| {
             Ok(teacher.encode(sentences)?.flatten_all()?.to_vec1::<f32>()?)
@@ -326,6 +344,7 @@ fn sample_source(place: Place, sample: &SampleConfig, sink: &mut dyn FnMut(&Even
             judged(&clips.captions_test, CAPTION, &clips.captions_test_actions, CLASS)?,
         ],
         root,
+        teacher,
     })
 }
 

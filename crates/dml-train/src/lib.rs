@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod answers;
 mod checkpoint;
 mod compare;
 mod config;
@@ -8,12 +9,14 @@ mod error;
 mod evaluate;
 mod event;
 mod experiment;
+mod gallery;
 mod log;
 mod method;
 mod monitor;
 mod optimizer;
 mod pair;
 mod photographs;
+mod predict;
 mod responses;
 mod sampler;
 mod schedule;
@@ -25,6 +28,7 @@ mod task;
 mod trainer;
 mod videos;
 
+pub use answers::{Answers, ClassRow, ClassTable};
 pub use checkpoint::{Checkpoint, CheckpointConfig, Which};
 pub use compare::{Cell, Comparison, Row, mean_and_sd};
 pub use config::{
@@ -34,11 +38,13 @@ pub use error::{Result, TrainError};
 pub use evaluate::{EvalSet, Score, evaluate};
 pub use event::{Change, Event};
 pub use experiment::{Experiment, Run};
+pub use gallery::{Gallery, Item};
 pub use log::Log;
 pub use method::{Method, Pair};
 pub use monitor::MonitorConfig;
 pub use optimizer::{AdamSharing, LearningRates};
 pub use photographs::photograph_features;
+pub use predict::{Prediction, Predictor, Takes};
 pub use responses::Recording;
 pub use schedule::{Length, Phase, Preserve, Recorded, Schedule, Stream, Supervise};
 pub use sweep::{Axis, Grid, Planned, Sweep, SweepEvent, SweepRun, SweepSettings, sweep};

@@ -64,7 +64,7 @@ impl Parts {
             Ok(EvalSet { dataset, judged })
         };
         let evals = vec![judge(self.class_test, CLASS)?, judge(self.caption_test, CAPTION)?];
-        Ok(Source { sets, evals, root })
+        Ok(Source { sets, evals, root, teacher })
     }
 }
 

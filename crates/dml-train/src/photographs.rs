@@ -2,11 +2,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use candle_core::{DType, Device};
+use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use dml_data::{
-    BgrPipeline, Dataset, Features, Flickr8k, ImagePipeline, PhotoPipeline, Prefetch, Rows, View, Voc,
-    cached_rows,
+    BgrPipeline, Compute, Dataset, Features, Flickr8k, ImagePipeline, PhotoPipeline, Prefetch, Rows, View,
+    Voc, cached_rows,
 };
 use dml_model::{EfficientNetLite0, RootConfig, efficientnet, weights};
 use sha2::{Digest, Sha256};
@@ -78,15 +78,16 @@ pub fn photograph_features(
 /// Each dataset as the pooled features of its images.
 fn features(place: Place, weights: &Path, parts: Parts, sink: &mut dyn FnMut(&Event)) -> Result<Parts> {
     let trunk = Pooled::new(weights, place.device)?;
+    let compute = trunk.compute(place.device);
     parts.map(|set| {
         let (key, rows) = trunk.of(place, &set, sink)?;
-        Ok(Arc::new(Features::new(set, rows, &key)?))
+        Ok(Arc::new(Features::new(set, rows, &key)?.with_compute(compute.clone())))
     })
 }
 
 /// A frozen EfficientNet-Lite0.
 struct Pooled {
-    trunk: EfficientNetLite0,
+    trunk: Arc<EfficientNetLite0>,
     fingerprint: String,
 }
 
@@ -96,7 +97,7 @@ impl Pooled {
             std::fs::read(weights).map_err(|source| TrainError::Io { path: weights.into(), source })?;
         let fingerprint = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
         let tensors = efficientnet::read_weights(weights, device)?.into_iter().collect();
-        let trunk = EfficientNetLite0::new(VarBuilder::from_tensors(tensors, DType::F32, device))?;
+        let trunk = Arc::new(EfficientNetLite0::new(VarBuilder::from_tensors(tensors, DType::F32, device))?);
         Ok(Self { trunk, fingerprint })
     }
 
@@ -121,5 +122,20 @@ impl Pooled {
             Ok::<_, TrainError>(Rows { dim: efficientnet::POOLED, values })
         })?;
         Ok((key, rows))
+    }
+
+    /// The features of one photograph, for those that are asked about later.
+    fn compute(&self, device: &Device) -> Compute {
+        let (trunk, device) = (self.trunk.clone(), device.clone());
+        Arc::new(move |input| {
+            let [_, height, width] = ImagePipeline::default().shape();
+            let pooled = Tensor::from_slice(input, (1, 3, height, width), &device)
+                .map_err(|e| e.to_string())
+                .and_then(|input| trunk.pooled(&input).map_err(|e| e.to_string()))
+                .and_then(|row| {
+                    row.flatten_all().and_then(|row| row.to_vec1::<f32>()).map_err(|e| e.to_string())
+                });
+            pooled.map_err(|e| format!("EfficientNet-Lite0: {e}"))
+        })
     }
 }

@@ -13,10 +13,12 @@ mod scene;
 use std::sync::Arc;
 
 use dml_rand::{Purpose, Stream};
+use image::{Rgb, RgbImage};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::clip::{check_frames, resized};
 use crate::photographs::hex;
 use crate::{DataError, Dataset, Labels, Result, View};
 use motion::{Action, Motion, Swing};
@@ -149,11 +151,37 @@ impl Dataset for SampleSet {
             for (row, to) in to.chunks_exact_mut(size).enumerate() {
                 let from = &from[moved(row, rows) * size..][..size];
                 for (column, to) in to.iter_mut().enumerate() {
-                    *to = (f32::from(from[moved(column, columns)]) * gain - MEAN) / SCALE;
+                    *to = normal(f32::from(from[moved(column, columns)]) * gain);
                 }
             }
         }
         Ok(())
+    }
+
+    fn pictures(&self, index: usize) -> Result<Vec<RgbImage>> {
+        let [_, frames, size, _] = self.shape;
+        let plane = size * size;
+        let clip = &self.clips.pixels[index * 3 * frames * plane..][..3 * frames * plane];
+        let level =
+            |channel: usize, frame: usize, place: usize| clip[(channel * frames + frame) * plane + place];
+        let picture = |frame: usize| {
+            RgbImage::from_fn(size as u32, size as u32, |x, y| {
+                let place = y as usize * size + x as usize;
+                Rgb([0, 1, 2].map(|channel| level(channel, frame, place)))
+            })
+        };
+        Ok((0..frames).map(picture).collect())
+    }
+
+    fn input(&self, pictures: &[RgbImage]) -> Result<Vec<f32>> {
+        let [_, frames, size, _] = self.shape;
+        check_frames(pictures, frames)?;
+        let frames: Vec<RgbImage> = pictures.iter().map(|picture| resized(picture, (size, size))).collect();
+        let channel = |channel: usize| {
+            let pixels = frames.iter().flat_map(|frame| frame.pixels());
+            pixels.map(move |pixel| normal(f32::from(pixel[channel])))
+        };
+        Ok((0..3).flat_map(channel).collect())
     }
 
     fn labels(&self) -> &Labels {
@@ -170,6 +198,10 @@ const MEAN: f32 = 66.0;
 /// A little over half their standard deviation: from inputs of unit variance, small networks without normalisation
 /// layers took several epochs longer to begin to learn.
 const SCALE: f32 = 20.0;
+
+fn normal(level: f32) -> f32 {
+    (level - MEAN) / SCALE
+}
 
 /// All sets. No clip is in two of them, but for the pairs of test sets that show the same clips with other labels.
 pub struct Sample {

@@ -274,3 +274,19 @@ fn settings_out_of_range_are_named() {
     let partial: SampleConfig = serde_json::from_str(r#"{"size": 16}"#).unwrap();
     assert_eq!(partial, SampleConfig { size: 16, ..Default::default() });
 }
+
+#[test]
+fn the_input_of_a_clips_pictures_is_what_the_network_reads() {
+    let sample = sample();
+    for index in [0, 7] {
+        let frames = sample.captions_test.pictures(index).unwrap();
+        assert_eq!(frames.len(), 4);
+        assert_eq!(
+            sample.captions_test.input(&frames).unwrap(),
+            read(&sample.captions_test, index, View::evaluation())
+        );
+    }
+    let frames = vec![RgbImage::new(40, 30); 4];
+    assert_eq!(sample.captions_test.input(&frames).unwrap().len(), 3 * 4 * 16 * 16);
+    assert!(sample.captions_test.input(&frames[1..]).unwrap_err().to_string().contains("4 frames, not 3"));
+}
