@@ -49,7 +49,7 @@ impl Parts {
         root: Option<(&'static str, BTreeMap<String, Tensor>)>,
         sink: &mut dyn FnMut(&Event),
     ) -> Result<Source> {
-        let teacher = load_encoder(teacher, place.device)?;
+        let teacher: Arc<dyn SentenceEncoder> = load_encoder(teacher, place.device)?.into();
         let mut targets = |set: &Arc<dyn Dataset>| targets(place, &*teacher, set, sink);
         let mut train = |dataset: Arc<dyn Dataset>| -> Result<TrainSet> {
             let targets = targets(&dataset)?;
