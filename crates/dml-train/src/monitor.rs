@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn drift_is_nothing_for_equal_answers_and_the_divergence_by_hand_else() {
-        let answers = |rows: &[[f32; 2]]| Tensor::new(rows, &Device::Cpu).unwrap();
+        let answers = |rows: &[[f32; 2]; 2]| Tensor::new(rows, &Device::Cpu).unwrap();
         let old = answers(&[[0.5, 0.5], [0.9, 0.1]]);
         let new = answers(&[[0.25, 0.75], [0.9, 0.1]]);
         let of = |preserve| Task { head: HeadConfig::Classes { classes: 2 }, loss: Loss::Softmax, preserve };
