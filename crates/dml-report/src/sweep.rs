@@ -152,7 +152,7 @@ mod tests {
         };
         let run = |seed: u64, a: f64, b: u64, value: f64| {
             format!(
-                r#"{{"hash":"x","method":"dml","seed":{seed},"settings":{{"a":{a},"b":{b}}},"folder":"runs/x",
+                r#"{{"hash":"x","method":"dml","seed":{seed},"settings":{{"a":{a},"b":{b}}},"folder":"runs/{seed}-{b}",
                 "scores":[{}]}}"#,
                 score(value)
             )
