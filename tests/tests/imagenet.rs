@@ -1,5 +1,5 @@
 //! EfficientNet-Lite0 as published, from its file to the names of things on real photographs.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;

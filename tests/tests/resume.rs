@@ -39,7 +39,7 @@ fn schedule(method: Method) -> Schedule {
 }
 
 /// A folder, in memory where the system has such: what is tested here is not the disk, which takes its time to sync.
-fn place() -> tempfile::TempDir {
+fn memory() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
@@ -101,11 +101,11 @@ fn story(events: &[Event]) -> Vec<String> {
 fn check(method: Method, settings: Settings, every: usize) {
     let (bench, schedule) = (two(), schedule(method));
     let within = |folder: &Path| Settings { folder: Some(folder.into()), ..settings.clone() };
-    let whole = self::place();
+    let whole = memory();
     let (outcome, events) = run(&bench, &schedule, &within(whole.path()), None);
     let (expected, told) = (bytes(whole.path()), story(&events));
     for cut in (1..=events.len()).step_by(every) {
-        let place = self::place();
+        let place = memory();
         let settings = within(place.path());
         let (first, before) = run(&bench, &schedule, &settings, Some(cut));
         let cut_in = format!("{method}, {:?}, stopped at event {cut}: {:?}", settings.adam, events[cut - 1]);
@@ -141,10 +141,10 @@ fn dying_anywhere_loses_nothing_older_than_the_last_checkpoint() {
     let (bench, schedule) = (two(), schedule(Method::DmlLwf));
     let checkpoints = CheckpointConfig { steps: 3, ..CheckpointConfig::default() };
     let settings = Settings { evaluate_throughout: true, checkpoints, ..settings() };
-    let whole = self::place();
+    let whole = memory();
     let folder = whole.path().to_path_buf();
     let settings_in = |folder: &Path| Settings { folder: Some(folder.into()), ..settings.clone() };
-    let copies = self::place();
+    let copies = memory();
     let params = Params::new(3, &Device::Cpu);
     MultiTaskNet::new(&bench.net, params.builder()).unwrap();
     let mut number = 0;
@@ -182,7 +182,8 @@ fn copy(from: &Path, to: &Path) {
 #[test]
 fn broken_checkpoints_are_skipped_and_named() {
     let (bench, schedule) = (two(), schedule(Method::DmlLwf));
-    let breakages: [(&str, fn(&Path)); 6] = [
+    type Breakage = (&'static str, fn(&Path));
+    let breakages: [Breakage; 6] = [
         ("model.safetensors", |path| flip(path, 0.9)),
         ("model.safetensors", |path| fs::write(path, fs::read(path).unwrap().split_off(100)).unwrap()),
         ("optimizer.safetensors", |path| fs::remove_file(path).unwrap()),
@@ -191,7 +192,7 @@ fn broken_checkpoints_are_skipped_and_named() {
         ("state.toml", |path| fs::write(path, "").unwrap()),
     ];
     for (file, breakage) in breakages {
-        let place = self::place();
+        let place = memory();
         let checkpoints = CheckpointConfig { steps: 1, keep: 3, ..CheckpointConfig::default() };
         let settings = Settings { folder: Some(place.path().into()), checkpoints, ..settings() };
         // In the second phase, which has recorded responses.
@@ -209,7 +210,7 @@ fn broken_checkpoints_are_skipped_and_named() {
             _ => None,
         });
         assert_eq!(resumed, Some(all[1].clone()), "{file}");
-        let fresh = self::place();
+        let fresh = memory();
         run(&bench, &schedule, &Settings { folder: Some(fresh.path().into()), ..settings }, None);
         assert!(bytes(fresh.path()) == bytes(place.path()), "{file}");
     }
@@ -227,7 +228,7 @@ fn flip(path: &Path, part: f64) {
 fn another_configuration_or_dataset_is_refused_by_name() {
     let schedule_of = schedule;
     let (bench, schedule) = (two(), schedule(Method::DmlLwf));
-    let place = self::place();
+    let place = memory();
     let settings = Settings { folder: Some(place.path().into()), ..settings() };
     assert!(run(&bench, &schedule, &settings, Some(9)).0.interrupted);
     let refused = |bench: &Bench, schedule: &Schedule, settings: Settings| {
@@ -261,7 +262,7 @@ fn another_configuration_or_dataset_is_refused_by_name() {
 fn the_newest_and_the_best_checkpoints_stay() {
     let (bench, schedule) = (two(), schedule(Method::ClassOnly));
     let schedule = Schedule { rounds: 6, ..schedule };
-    let place = self::place();
+    let place = memory();
     let best = Some("a | hit@1".to_string());
     let checkpoints = CheckpointConfig { keep: 2, best, ..CheckpointConfig::default() };
     let settings =
@@ -293,7 +294,7 @@ fn the_newest_and_the_best_checkpoints_stay() {
     assert!(none.contains("there are: step-"), "{none}");
 
     let ambiguous = CheckpointConfig { best: Some("| hit".into()), ..CheckpointConfig::default() };
-    let other = self::place();
+    let other = memory();
     let settings = Settings { checkpoints: ambiguous, folder: Some(other.path().into()), ..settings };
     let error = bench.run(&schedule, settings).unwrap_err().to_string();
     assert!(error.contains("checkpoints.best") && error.contains("a | hit@1"), "{error}");
@@ -314,8 +315,8 @@ fn a_phase_of_steps_is_gone_on_with_too() {
         freeze: vec![],
     };
     let schedule = Schedule { prologue: vec![], repeat: vec![phase], rounds: 2 };
-    let whole = self::place();
-    let place = self::place();
+    let whole = memory();
+    let place = memory();
     let within = |folder: &Path| Settings { folder: Some(folder.into()), ..settings() };
     run(&bench, &schedule, &within(whole.path()), None);
     // Stopped again and again. A process must get as far as one evaluation, which is not gone on with.

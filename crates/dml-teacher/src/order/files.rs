@@ -37,7 +37,7 @@ pub(super) fn write(weights: &Path, tensors: &BTreeMap<String, Tensor>, object: 
     std::fs::create_dir_all(folder).map_err(io(folder))?;
     let vocabulary = weights.with_extension("json");
     whole(folder, &vocabulary, |file| {
-        Ok(file.write_all(object.to_string().as_bytes()).map_err(io(&vocabulary))?)
+        file.write_all(object.to_string().as_bytes()).map_err(io(&vocabulary))
     })?;
     whole(folder, weights, |file| {
         let tensors = tensors.iter().map(|(name, tensor)| (name.clone(), tensor.clone())).collect();
