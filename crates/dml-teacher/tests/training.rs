@@ -94,7 +94,7 @@ fn it_learns_from_images_and_from_paraphrases() {
         assert_eq!(load_encoder(Some(&file), &Device::Cpu).unwrap().fingerprint(), encoder.fingerprint());
         if !images {
             let again = paraphrase_retrieval(&encoder, &held_out.captions, 1, settings.seed).unwrap();
-            assert!(scores.iter().any(|r1| *r1 == again.retrieval.r1), "{case}: {again:?}");
+            assert!(scores.contains(&again.retrieval.r1), "{case}: {again:?}");
         }
     };
     check(true, Similarity::Order, Hinges::Sum);

@@ -12,6 +12,9 @@ use super::story::Story;
 const COLOURS: [Color; 6] =
     [Color::Cyan, Color::Yellow, Color::Magenta, Color::Green, Color::Blue, Color::Red];
 
+/// A score's name, and its values by epochs.
+type Curve<'a> = (&'a str, &'a [(f64, f64)]);
+
 /// Draws the whole screen.
 pub(super) fn draw(frame: &mut Frame, story: &Story) {
     let rows = [Constraint::Length(3), Constraint::Min(8), Constraint::Length(9), Constraint::Length(1)];
@@ -43,7 +46,7 @@ fn draw_head(frame: &mut Frame, area: Rect, story: &Story) {
 
 /// A chart for each task, side by side.
 fn draw_curves(frame: &mut Frame, area: Rect, story: &Story) {
-    let mut tasks: BTreeMap<&str, Vec<(&str, &[(f64, f64)])>> = BTreeMap::new();
+    let mut tasks: BTreeMap<&str, Vec<Curve>> = BTreeMap::new();
     for (name, (task, points)) in &story.curves {
         tasks.entry(task).or_default().push((name, points));
     }
@@ -57,7 +60,7 @@ fn draw_curves(frame: &mut Frame, area: Rect, story: &Story) {
     }
 }
 
-fn draw_chart(frame: &mut Frame, area: Rect, task: &str, curves: &[(&str, &[(f64, f64)])]) {
+fn draw_chart(frame: &mut Frame, area: Rect, task: &str, curves: &[Curve]) {
     let points = || curves.iter().flat_map(|(_, points)| points.iter());
     let end = points().map(|point| point.0).fold(1.0, f64::max);
     let top = points().map(|point| point.1).fold(10.0, f64::max);
