@@ -82,7 +82,7 @@ pub(crate) fn run(args: &VerifyArgs, stop: &Arc<AtomicBool>) -> Result<Done> {
         let same = same_bytes(&whole, &folder)?;
         different += usize::from(!same);
         let verdict = if same { "equal" } else { "DIFFERENT" };
-        say(&format!("stopped at {:<32} resumed with {threads:<12} {verdict}", place_of(&events[..cut])));
+        say(&format!("stopped at {:<46} resumed with {threads:<12} {verdict}", place_of(&events[..cut])));
         std::fs::remove_dir_all(&folder)?;
     }
     if different > 0 {
