@@ -39,6 +39,8 @@ pub enum Event {
         phase: usize,
         /// Steps done in the phase.
         step: usize,
+        /// That of the [`Event::Saving`] that the checkpoint was written after.
+        state: u32,
     },
     /// A checkpoint was found that is not whole; one before it is taken.
     Skipped {
@@ -147,6 +149,8 @@ pub enum Event {
         steps: usize,
         /// Its folder.
         path: PathBuf,
+        /// Tells it from others after the same steps.
+        state: u32,
     },
     /// A checkpoint is on disk.
     Saved {

@@ -55,7 +55,7 @@ impl Log {
         }
         if !self.begun {
             let length = match event {
-                Event::Resumed { steps, .. } => self.length_until(*steps)?,
+                Event::Resumed { state, .. } => self.length_until(*state)?,
                 _ => 0,
             };
             self.file.get_ref().set_len(length)?;
@@ -74,21 +74,22 @@ impl Log {
         }
     }
 
-    /// The file's length up to the last checkpoint that was saved after this many steps.
-    fn length_until(&mut self, steps: usize) -> std::io::Result<u64> {
+    /// The file's length up to the last time that this state was saved, with the line that says so: a process that dies
+    /// before it saves anything leaves the line for the next. All of it where there is no such line.
+    fn length_until(&mut self, state: u32) -> std::io::Result<u64> {
         let mut file = self.file.get_ref();
         file.rewind()?;
         let mut reader = BufReader::new(file);
-        let (mut read, mut until, mut line) = (0, 0, Vec::new());
-        while reader.read_until(b'\n', &mut line)? > 0 {
-            let event: Value = serde_json::from_slice(&line).unwrap_or_default();
-            if event["event"] == "saving" && event["steps"] == steps {
-                until = read;
-            }
+        let (mut read, mut until, mut line) = (0, None, Vec::new());
+        while reader.read_until(b'\n', &mut line)? > 0 && line.ends_with(b"\n") {
             read += line.len() as u64;
+            let event: Value = serde_json::from_slice(&line).unwrap_or_default();
+            if event["event"] == "saving" && event["state"] == state {
+                until = Some(read);
+            }
             line.clear();
         }
-        Ok(until)
+        Ok(until.unwrap_or(read))
     }
 }
 
@@ -102,7 +103,7 @@ mod tests {
         let path = place.path().join("metrics.jsonl");
         let started = |done| Event::Started { phases: 1, steps: 9, done, parameters: 1 };
         let step = |step| Event::Step { phase: 1, step, samples: 4, terms: Default::default() };
-        let saving = |steps| Event::Saving { steps, path: place.path().into() };
+        let saving = |state| Event::Saving { steps: 1, path: place.path().into(), state };
         let write = |events: &[Event]| {
             let mut log = Log::open(&path).unwrap();
             events.iter().for_each(|event| log.write(event));
@@ -116,15 +117,18 @@ mod tests {
             text.lines().map(name).collect::<Vec<_>>().join(" ")
         };
         let evaluating = Event::Evaluating { done: 1, of: 2 };
-        let first = write(&[started(0), step(1), evaluating, saving(1), step(2), step(3)]);
-        assert_eq!(first, "started step1 saving step2 step3");
-        let resumed = Event::Resumed { path: place.path().into(), steps: 1, phase: 1, step: 1 };
+        // Saved twice after the same step, as before and after an evaluation; the second never reached the disk.
+        let first = write(&[started(0), step(1), evaluating, saving(1), step(2), saving(2), step(3)]);
+        assert_eq!(first, "started step1 saving step2 saving step3");
+        let resumed = || Event::Resumed { path: place.path().into(), steps: 1, phase: 1, step: 1, state: 1 };
         // A half line, as a process leaves it that dies.
         let mut text = std::fs::read(&path).unwrap();
         text.extend(b"{\"event\":\"st");
         std::fs::write(&path, text).unwrap();
-        let second = write(&[resumed, started(1), step(2)]);
-        assert_eq!(second, "started step1 resumed started step2");
+        let again = "started step1 saving resumed started";
+        assert_eq!(write(&[resumed(), started(1)]), again);
+        // A process that died before it saved anything leaves the place to the next.
+        assert_eq!(write(&[resumed(), started(1), step(2)]), format!("{again} step2"));
         assert_eq!(write(&[started(0), step(1)]), "started step1");
     }
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Identity;
 use crate::evaluate::Score;
 use crate::responses::Recorder;
+use crate::{Result, TrainError};
 
 /// How far a run has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -46,6 +47,14 @@ pub(crate) struct State {
     #[serde(default)]
     pub(crate) scores: Vec<Score>,
     pub(crate) identity: Identity,
+}
+
+impl State {
+    /// Tells the state from others, also of those after the same steps: before and after an evaluation, say.
+    pub(crate) fn digest(&self) -> Result<u32> {
+        let text = toml::to_string(self).map_err(|e| TrainError::invalid(e.to_string()))?;
+        Ok(crc32fast::hash(text.as_bytes()))
+    }
 }
 
 /// The networks that record responses, and what they answered to the probe samples of each dataset and task.

@@ -27,7 +27,8 @@ impl Trainer<'_> {
         (self.state, self.recorders) = (state, recorders);
         self.saved = (self.state.steps, Instant::now());
         let (steps, position) = (self.state.steps, self.state.position);
-        self.emit(Event::Resumed { path, steps, phase: position.phase, step: position.step });
+        let state = self.state.digest()?;
+        self.emit(Event::Resumed { path, steps, phase: position.phase, step: position.step, state });
         skipped.into_iter().for_each(|event| self.emit(event));
         Ok(())
     }
@@ -44,7 +45,7 @@ impl Trainer<'_> {
     pub(super) fn save(&mut self) -> Result<()> {
         let Some(store) = &self.store else { return Ok(()) };
         let (steps, path) = (self.state.steps, store.place(self.state.steps));
-        (self.sink)(&Event::Saving { steps, path });
+        (self.sink)(&Event::Saving { steps, path, state: self.state.digest()? });
         let contents = Contents {
             state: self.state.clone(),
             model: self.problem.params.tensors(),
