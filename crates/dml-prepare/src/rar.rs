@@ -63,6 +63,7 @@ fn has(text: &[u8], word: &[u8]) -> bool {
 
 /// Unpacks with a program. bsdtar turns the archive into a tar stream, whose every entry passes the guard; the others
 /// write into the folder themselves, which is watched and checked.
+#[cfg_attr(feature = "rar", allow(dead_code))]
 pub(crate) fn with_program(program: Program, archive: &Path, guard: &mut Guard<'_>) -> Result<()> {
     let archive_path = std::path::absolute(archive).map_err(crate::error::io(archive))?;
     let mut command = Command::new(program.name());
@@ -108,6 +109,7 @@ pub(crate) fn with_program(program: Program, archive: &Path, guard: &mut Guard<'
 }
 
 /// Ends a program that writes more than it may.
+#[cfg_attr(feature = "rar", allow(dead_code))]
 fn watch(child: &mut Child, guard: &mut Guard<'_>) -> Result<()> {
     let before = size_of_folder(guard.into)?;
     loop {
