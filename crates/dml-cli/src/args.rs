@@ -198,7 +198,7 @@ impl ConfigArgs {
 
     /// Whether nothing says what to train on or how.
     pub(crate) fn is_plain(&self) -> bool {
-        self.config.is_none() && self.images.is_none() && self.settings.is_empty()
+        self.config.is_none() && self.captions.is_none() && self.settings.is_empty()
     }
 
     pub(crate) fn device(&self) -> Result<Device> {

@@ -10,7 +10,7 @@ use dml_train::Config;
 use serde::Serialize;
 
 use crate::progress::say;
-use crate::{Done, args};
+use crate::{Done, args, environment};
 
 mod gradients;
 
@@ -125,20 +125,14 @@ fn show(findings: &[Finding]) {
 }
 
 fn build() -> Finding {
-    let features: Vec<&str> = [("cuda", cfg!(feature = "cuda")), ("cudnn", cfg!(feature = "cudnn"))]
-        .into_iter()
-        .filter_map(|(name, there)| there.then_some(name))
-        .collect();
+    let features = environment::features();
     let features = if features.is_empty() { "no features".to_string() } else { features.join(", ") };
     let (system, processor) = (std::env::consts::OS, std::env::consts::ARCH);
     Finding::good("build", format!("dml {}, {features}, {system} {processor}", env!("CARGO_PKG_VERSION")))
 }
 
 fn processor() -> Finding {
-    let name = std::fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| {
-        let line = text.lines().find(|line| line.starts_with("model name"))?;
-        Some(format!("{}, ", line.split_once(": ")?.1))
-    });
+    let name = environment::processor().map(|name| format!("{name}, "));
     let (threads, set) = (rayon::current_num_threads(), dml_ops::instruction_set());
     let found = format!("{}{threads} threads, vector instructions: {set}", name.unwrap_or_default());
     match set {

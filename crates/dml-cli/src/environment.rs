@@ -26,11 +26,10 @@ pub(crate) struct Environment {
 
 impl Environment {
     pub(crate) fn here(device: &Device) -> Self {
-        let known = [("cuda", cfg!(feature = "cuda")), ("cudnn", cfg!(feature = "cudnn"))];
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         Self {
             version: env!("CARGO_PKG_VERSION"),
-            features: known.into_iter().filter(|(_, on)| *on).map(|(name, _)| name).collect(),
+            features: features(),
             device: match device.location() {
                 candle_core::DeviceLocation::Cpu => "cpu".into(),
                 candle_core::DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}"),
@@ -45,7 +44,14 @@ impl Environment {
     }
 }
 
-fn processor() -> Option<String> {
+/// What this program was built with.
+pub(crate) fn features() -> Vec<&'static str> {
+    let known = [("cuda", cfg!(feature = "cuda")), ("cudnn", cfg!(feature = "cudnn"))];
+    known.into_iter().filter(|(_, on)| *on).map(|(name, _)| name).collect()
+}
+
+/// Name of the processor, where the system tells.
+pub(crate) fn processor() -> Option<String> {
     let info = std::fs::read_to_string("/proc/cpuinfo").ok()?;
     let name = info.lines().find_map(|line| line.strip_prefix("model name"))?;
     Some(name.split_once(':')?.1.trim().to_string())

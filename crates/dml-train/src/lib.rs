@@ -18,6 +18,7 @@ mod pair;
 mod photographs;
 mod predict;
 mod responses;
+mod sample;
 mod sampler;
 mod schedule;
 mod summary;

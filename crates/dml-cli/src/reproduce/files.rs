@@ -4,17 +4,10 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use dml_report::{Evaluation, History};
 use dml_train::{Comparison, Score, Sweep, SweepRun, mean_and_sd};
-use serde_json::Value;
 
 use crate::runs;
-
-/// An evaluation in the course of a run.
-pub(super) struct Evaluation {
-    pub(super) phase: String,
-    pub(super) epochs: f64,
-    pub(super) scores: Vec<Score>,
-}
 
 /// Every run with its configuration's hash, seed, method, settings and scores: a row a run, a column a score.
 pub(super) fn ledger(path: &Path, table: &str, kind: &str, sweep: &Sweep) -> Result<()> {
@@ -38,9 +31,9 @@ pub(super) fn ledger(path: &Path, table: &str, kind: &str, sweep: &Sweep) -> Res
 pub(super) fn curves(path: &Path, folder: &Path, sweep: &Sweep) -> Result<()> {
     let mut rows = Vec::new();
     for run in &sweep.runs {
-        for Evaluation { phase, epochs, scores } in evaluations(&folder.join(&run.folder))? {
+        for Evaluation { name, epochs, scores, .. } in evaluations(&folder.join(&run.folder))? {
             rows.extend(scores.iter().map(|score| {
-                let first = [run.hash.clone(), run.seed.to_string(), run.method.to_string(), phase.clone()];
+                let first = [run.hash.clone(), run.seed.to_string(), run.method.to_string(), name.clone()];
                 first.into_iter().chain([epochs.to_string(), score.key(), score.value.to_string()]).collect()
             }));
         }
@@ -70,19 +63,7 @@ pub(super) fn map(path: &Path, comparison: &Comparison) -> Result<()> {
 pub(super) fn evaluations(run: &Path) -> Result<Vec<Evaluation>> {
     let path = run.join(runs::METRICS);
     let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-    let mut all = Vec::new();
-    for line in text.lines().filter(|line| line.contains("\"evaluated\"")) {
-        let event: Value =
-            serde_json::from_str(line).with_context(|| format!("reading {}", path.display()))?;
-        if event["event"] == "evaluated" {
-            all.push(Evaluation {
-                phase: event["name"].as_str().unwrap_or_default().into(),
-                epochs: event["epochs"].as_f64().unwrap_or_default(),
-                scores: serde_json::from_value(event["scores"].clone())?,
-            });
-        }
-    }
-    Ok(all)
+    Ok(History::parse(&text).evaluations)
 }
 
 fn csv<'a>(

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Result;
+use dml_report::Evaluation;
 use dml_train::{Cell, Comparison, Method, Sweep, mean_and_sd};
 use serde_json::{Value, json};
 
-use super::files::{Evaluation, evaluations};
+use super::files::evaluations;
 use super::paper::{Column, Table};
 use crate::progress::say;
 use crate::table::{markdown, over, summary, values};
@@ -72,8 +73,8 @@ pub(super) fn curves(table: &Table, folder: &Path, sweep: &Sweep) -> Result<()> 
     let mut runs: BTreeMap<Method, Vec<Vec<Evaluation>>> = BTreeMap::new();
     for run in &sweep.runs {
         let mut all = evaluations(&folder.join(&run.folder))?;
-        let last = all.last().map(|last| last.phase.clone());
-        all.retain(|evaluation| Some(&evaluation.phase) == last.as_ref());
+        let last = all.last().map(|last| last.name.clone());
+        all.retain(|evaluation| Some(&evaluation.name) == last.as_ref());
         runs.entry(run.method).or_default().push(all);
     }
     let rounds = runs.values().flatten().map(Vec::len).max().unwrap_or(0);
