@@ -8,6 +8,7 @@ mod backward;
 pub mod channels_last;
 mod conv;
 mod dropout;
+mod encoder;
 mod error;
 mod gradients;
 mod gru;
@@ -25,6 +26,9 @@ pub use algorithm::{Algorithm, set_exact};
 pub use backward::backward;
 pub use conv::{Conv2d, Conv3d, Padding2d, conv2d, conv3d};
 pub use dropout::{RowKeys, dropout};
+pub use encoder::{
+    Affine, EncoderActivation, EncoderLayer, EncoderWeights, RelativePositions, padded_places,
+};
 pub use error::{OpError, Result};
 pub use gradients::{gradient_errors, gradients};
 pub use gru::gru;

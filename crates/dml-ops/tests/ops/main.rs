@@ -5,6 +5,7 @@
 mod adam;
 mod arguments;
 mod dropout;
+mod encoder;
 mod golden;
 mod gradients;
 mod init;
