@@ -21,11 +21,28 @@ pub fn set_exact(exact: bool) {
     EXACT.store(exact, Ordering::Relaxed);
 }
 
+static BENCHMARK: AtomicBool = AtomicBool::new(false);
+
+/// Whether cuDNN's algorithms are timed, once for each shape, and the fastest taken. Otherwise cuDNN guesses, and the same
+/// run takes the same algorithms, and so gives the same bits, every time.
+pub fn set_benchmark(benchmark: bool) {
+    BENCHMARK.store(benchmark, Ordering::Relaxed);
+}
+
+#[cfg(feature = "cudnn")]
+pub(crate) fn benchmark() -> bool {
+    BENCHMARK.load(Ordering::Relaxed)
+}
+
+pub(crate) fn exact() -> bool {
+    EXACT.load(Ordering::Relaxed)
+}
+
 impl Algorithm {
     /// The algorithm with the process's choice.
     pub(crate) fn resolved(self) -> Self {
         match self {
-            Self::Auto if EXACT.load(Ordering::Relaxed) => Self::Direct,
+            Self::Auto if exact() => Self::Direct,
             other => other,
         }
     }
