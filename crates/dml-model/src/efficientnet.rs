@@ -231,6 +231,7 @@ impl ConvBn {
         let scale = (&self.gamma / (&self.variance + EPSILON)?.sqrt()?)?;
         let weight = self.weight.broadcast_mul(&scale.reshape((outputs, 1, 1, 1))?)?;
         let bias = (&self.beta - (&self.mean * &scale)?)?;
+        let (weight, bias) = (weight.to_dtype(x.dtype())?, bias.to_dtype(x.dtype())?);
         let stride = [self.options.stride; 2];
         let padding = Padding2d::same([height, width], [kernel_height, kernel_width], stride);
         let activation = if self.options.relu6 { Activation::Relu6 } else { Activation::None };

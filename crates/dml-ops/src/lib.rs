@@ -27,7 +27,7 @@ mod violation;
 
 pub use activation::{Activation, relu, relu6};
 pub use adam::{Adam, AdamConfig};
-pub use algorithm::{Algorithm, set_benchmark, set_exact};
+pub use algorithm::{Algorithm, Precision, precision, set_benchmark, set_exact, set_precision};
 pub use backward::backward;
 pub use conv::{Conv2d, Conv3d, Padding2d, conv2d, conv3d};
 #[cfg(feature = "cuda")]
