@@ -211,6 +211,7 @@ impl Bench {
         let features = self.net.features(&self.x, &Mode::Train(&self.keys))?;
         let learnt = dml_losses::emb(&self.net.head(OTHER, &features)?, &self.targets)?;
         let recorded = copy.head(HEAD, &copy.features(&self.x, &Mode::Eval)?)?;
+        let recorded = dml_losses::log_softmax(&recorded)?.exp()?;
         let kept = dml_losses::distill(&self.net.head(HEAD, &features)?, &recorded, TEMPERATURE)?;
         Ok((learnt + kept)?)
     }
