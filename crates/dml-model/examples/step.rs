@@ -133,7 +133,9 @@ impl Bench {
         let (root, classes) = match args.model {
             Model::C3d => (RootConfig::C3d { dropout: 0.5 }, 101),
             Model::VggS => (RootConfig::VggS { dropout: 0.5 }, 20),
-            Model::EfficientnetLite0 => (RootConfig::EfficientNetLite0 { hidden: 1024, dropout: 0.5 }, 20),
+            Model::EfficientnetLite0 => {
+                (RootConfig::EfficientNetLite0 { size: 224, hidden: 1024, dropout: 0.5 }, 20)
+            }
             Model::Small => {
                 let channels = [8, 16, 32];
                 (RootConfig::SmallClip { frames: 8, size: 24, channels, hidden: 128, dropout: 0.5 }, 20)
