@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use candle_core::{Device, Var};
+use candle_core::{Device, Tensor, Var};
 use dml_data::Dataset;
 use dml_model::{MultiTaskNet, NetConfig, Params};
 
@@ -95,6 +95,8 @@ pub struct Trainer<'a> {
     cursors: BTreeMap<String, Cursor>,
     optimizer: Optimizer,
     recorders: Recorders,
+    /// The parameters that the run began with, where a phase begins with them again.
+    initial: Option<BTreeMap<String, Tensor>>,
     state: State,
     store: Option<Store>,
     /// Steps and time of the last checkpoint.
@@ -139,6 +141,7 @@ impl<'a> Trainer<'a> {
             settings,
             cursors,
             recorders: Recorders::default(),
+            initial: None,
             state: State::default(),
             saved: (0, Instant::now()),
             sink,
@@ -155,6 +158,9 @@ impl<'a> Trainer<'a> {
     pub fn run(&mut self, schedule: &Schedule) -> Result<Outcome> {
         let began = Instant::now();
         self.check(schedule)?;
+        if schedule.phases().any(|(_, phase)| phase.restart) {
+            self.initial = Some(self.problem.params.copy_frozen()?);
+        }
         self.state.identity = Identity::new(&self.problem, &self.settings, schedule)?;
         self.restore()?;
         let parameters = self.problem.params.vars().iter().map(|(_, var)| var.elem_count()).sum();
@@ -212,6 +218,9 @@ impl<'a> Trainer<'a> {
             false => Some(vec![]),
         };
         let Some(responders) = responders else { return Ok(Ended::Stopped) };
+        if let (true, 0, Some(initial)) = (phase.restart, from, &self.initial) {
+            self.problem.params.load(initial.clone())?;
+        }
         let mut ahead = self.read_ahead(phase, &plan[from..])?;
         let (mut stepping, mut stepped) = (Duration::ZERO, 0);
         for (step, draws) in plan.iter().enumerate().skip(from) {
