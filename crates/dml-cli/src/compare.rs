@@ -1,13 +1,13 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args;
 use dml_train::{Comparison, Grid, Method};
 
 use crate::Done;
 use crate::args::ConfigArgs;
-use crate::sweep::{GridArgs, carry_out, report};
+use crate::sweep::{GridArgs, Show, carry_out, report};
 
 #[derive(Debug, Args)]
 pub(crate) struct CompareArgs {
@@ -20,6 +20,9 @@ pub(crate) struct CompareArgs {
         default_value = "class-only,caption-only,dml,dml-matched,dml-lwf,mixed"
     )]
     methods: Vec<Method>,
+    /// The method whose scores are taken from the others', seed by seed; by default the single-task method of each score.
+    #[arg(long, value_name = "METHOD")]
+    against: Option<Method>,
     /// Show every measure, not only the main ones.
     #[arg(long)]
     all: bool,
@@ -28,6 +31,11 @@ pub(crate) struct CompareArgs {
 }
 
 pub(crate) fn run(args: &CompareArgs, stop: &Arc<AtomicBool>) -> Result<Done> {
+    if let Some(against) = args.against
+        && !args.methods.contains(&against)
+    {
+        bail!("--against {against}: it is not among the --methods");
+    }
     let grid = Grid {
         base: args.config.resolve(None, None)?,
         axes: args.grid.averages(),
@@ -36,6 +44,7 @@ pub(crate) fn run(args: &CompareArgs, stop: &Arc<AtomicBool>) -> Result<Done> {
     };
     let carried = carry_out("compare", &grid, &args.grid, args.config.device()?, stop)?;
     let comparison = Comparison::new(&grid, &carried.sweep);
-    report(&comparison, &carried, args.all, args.grid.json, None)?;
+    let show = Show { all: args.all, json: args.grid.json, against: args.against };
+    report(&comparison, &carried, show, None)?;
     Ok(carried.done)
 }

@@ -9,6 +9,7 @@ mod environment;
 mod eval;
 mod import;
 mod info;
+mod ledger;
 mod memory;
 mod predict;
 mod progress;

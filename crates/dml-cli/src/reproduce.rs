@@ -9,9 +9,10 @@ use dml_metrics::SvmConfig;
 use dml_train::{Comparison, Config, Experiment, Grid, Planned, Score, SweepRun};
 
 use crate::args::ConfigArgs;
+use crate::ledger::LEDGER;
 use crate::progress::{Progress, say};
 use crate::sweep::{GridArgs, carry_out};
-use crate::{Done, runs};
+use crate::{Done, ledger, runs};
 use paper::{NAMES, Table};
 
 mod files;
@@ -68,7 +69,7 @@ pub(crate) fn run(args: &ReproduceArgs, stop: &Arc<AtomicBool>) -> Result<Done> 
     let comparison = Comparison::new(&grid, &carried.sweep);
     let folder = &carried.folder;
     runs::write(&folder.join(runs::COMPARISON), &serde_json::to_vec_pretty(&comparison)?)?;
-    files::ledger(&folder.join("ledger.csv"), &table.name, kind, &carried.sweep)?;
+    ledger::write(&folder.join(LEDGER), &table.name, kind, &carried.sweep)?;
     let mut written = "ledger.csv with every run, sweep.json, comparison.json, runs".to_string();
     if table.curves {
         files::curves(&folder.join("curves.csv"), folder, &carried.sweep)?;

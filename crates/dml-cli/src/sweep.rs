@@ -12,8 +12,9 @@ use sha2::{Digest, Sha256};
 
 use crate::args::ConfigArgs;
 use crate::environment::Environment;
+use crate::ledger::LEDGER;
 use crate::progress::{MAIN, say};
-use crate::{Done, runs, table};
+use crate::{Done, ledger, runs, table};
 use progress::SweepProgress;
 
 mod progress;
@@ -66,6 +67,8 @@ pub(crate) struct GridArgs {
 
 /// A sweep that has been carried out.
 pub(crate) struct Carried {
+    name: String,
+    kind: &'static str,
     pub(crate) folder: PathBuf,
     pub(crate) sweep: Sweep,
     pub(crate) done: Done,
@@ -79,7 +82,8 @@ pub(crate) fn run(args: &SweepArgs, stop: &Arc<AtomicBool>) -> Result<Done> {
     let carried = carry_out("sweep", &grid, &args.grid, args.config.device()?, stop)?;
     let comparison = Comparison::new(&grid, &carried.sweep);
     let best = best_key(&comparison, args.best.as_deref())?;
-    report(&comparison, &carried, args.all, args.grid.json, Some(best))?;
+    let show = Show { all: args.all, json: args.grid.json, against: None };
+    report(&comparison, &carried, show, Some(best))?;
     Ok(carried.done)
 }
 
@@ -143,18 +147,29 @@ pub(crate) fn carry_out(
     if !diverged.is_empty() && sweep.runs.is_empty() {
         bail!("no run came to an end: {}", diverged.join("; "));
     }
-    Ok(Carried { folder, sweep, done })
+    Ok(Carried { name: name.into(), kind: runs::kind(&grid.base), folder, sweep, done })
 }
 
-/// Writes `comparison.json` and prints the comparison; with a score to choose by, the best row is named.
+/// How a comparison is printed.
+pub(crate) struct Show {
+    /// Whether with every measure.
+    pub(crate) all: bool,
+    /// Whether as JSON.
+    pub(crate) json: bool,
+    /// The method to whose scores differences are taken, in place of the single-task one.
+    pub(crate) against: Option<Method>,
+}
+
+/// Writes `comparison.json` and the ledger, and prints the comparison; with a score to choose by, the best row is named.
 pub(crate) fn report(
     comparison: &Comparison,
     carried: &Carried,
-    all: bool,
-    json: bool,
+    show: Show,
     best: Option<String>,
 ) -> Result<()> {
+    let Show { all, json, against } = show;
     let folder = &carried.folder;
+    ledger::write(&folder.join(LEDGER), &carried.name, carried.kind, &carried.sweep)?;
     runs::write(&folder.join(runs::COMPARISON), &serde_json::to_vec_pretty(comparison)?)?;
     let chosen = best.and_then(|key| Some((comparison.best(&key)?, key)));
     if json {
@@ -173,7 +188,7 @@ pub(crate) fn report(
         return Ok(());
     }
     say("");
-    table::comparison(comparison, all);
+    table::comparison(comparison, all, against);
     if let Some(((row, _), key)) = &chosen {
         let row = &comparison.rows[*row];
         let settings: Vec<String> =
@@ -182,7 +197,7 @@ pub(crate) fn report(
         say(&format!("\nbest by {key}: {} {} with {score}", row.method, settings.join(" ")));
         say("(chosen on the data it is reported on: judge it anew on data that chose nothing)");
     }
-    say(&format!("\n{} (sweep.json, comparison.json with every seed, runs)", folder.display()));
+    say(&format!("\n{} (ledger.csv with every run, sweep.json, comparison.json, runs)", folder.display()));
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use dml_train::{Cell, Comparison, Score, mean_and_sd};
+use dml_train::{Cell, Comparison, Method, Score, half_interval, mean_and_sd};
 
 use crate::progress::{is_main_key, say};
 
@@ -21,15 +21,17 @@ pub(crate) fn scores(scores: &[Score]) {
 }
 
 /// A table for each measure: a row for each method and combination of settings, with mean ± standard deviation over the
-/// seeds. Where settings are varied, the best row of each measure has a star.
-pub(crate) fn comparison(comparison: &Comparison, all: bool) {
+/// seeds, and the mean difference to another method, seed by seed, with its 95 % interval. Where settings are varied, the
+/// best row of each measure has a star.
+pub(crate) fn comparison(comparison: &Comparison, all: bool, against: Option<Method>) {
     let Comparison { seeds, axes, rows } = comparison;
+    let difference = format!("difference to {}", against.map_or("single-task", |method| method.name()));
     let keys: BTreeSet<&String> = rows.iter().flat_map(|row| row.cells.keys()).collect();
     say(&over(comparison));
     let varied: Vec<&str> = axes.iter().filter(|axis| !axis.averaged).map(|axis| axis.key.as_str()).collect();
     let head: Vec<&str> = std::iter::once("method")
         .chain(varied.iter().copied())
-        .chain(["after the last phase", "difference to single-task", "cost of a switch"])
+        .chain(["after the last phase", &difference, "cost of a switch"])
         .collect();
     for key in keys.into_iter().filter(|key| all || is_main_key(key)) {
         say(&format!("\n{key}"));
@@ -40,7 +42,10 @@ pub(crate) fn comparison(comparison: &Comparison, all: bool) {
             let settings = varied.iter().map(|axis| row.settings[*axis].to_string());
             let values = [
                 format!("{}{star}", values(cell, seeds.len())),
-                summary(&cell.to_single, true),
+                interval(&match against {
+                    Some(method) => comparison.differences(row, key, method),
+                    None => cell.to_single.clone(),
+                }),
                 summary(&cell.switch_costs, true),
             ];
             Some(std::iter::once(row.method.to_string()).chain(settings).chain(values).collect())
@@ -79,6 +84,16 @@ pub(crate) fn summary(values: &[f64], signed: bool) -> String {
     let (mean, sd) = mean_and_sd(values);
     let mean = if signed { format!("{mean:+.2}") } else { format!("{mean:.2}") };
     sd.map_or_else(|| mean.clone(), |sd| format!("{mean} ± {sd:.2}"))
+}
+
+/// Mean of differences and its 95 % confidence interval; a dash where there is no value.
+fn interval(values: &[f64]) -> String {
+    let mean = match values.len() {
+        0 => return "–".into(),
+        _ => mean_and_sd(values).0,
+    };
+    let ends = |half: f64| format!(" [{:+.2}, {:+.2}]", mean - half, mean + half);
+    format!("{mean:+.2}{}", half_interval(values).map(ends).unwrap_or_default())
 }
 
 /// Prints a table with its columns aligned.

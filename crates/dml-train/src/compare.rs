@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
+use statrs::distribution::{ContinuousCDF, StudentsT};
 use toml::Value;
 
 use crate::experiment::CLASS;
@@ -53,6 +54,14 @@ pub fn mean_and_sd(values: &[f64]) -> (f64, Option<f64>) {
     (mean, (values.len() > 1).then(|| (squares / (n - 1.0)).sqrt()))
 }
 
+/// Half the width of the 95 % confidence interval of the mean, by Student's t; none for fewer than two values.
+pub fn half_interval(values: &[f64]) -> Option<f64> {
+    let n = values.len() as f64;
+    let sd = mean_and_sd(values).1?;
+    let t = StudentsT::new(0.0, 1.0, n - 1.0).ok()?.inverse_cdf(0.975);
+    Some(t * sd / n.sqrt())
+}
+
 impl Comparison {
     /// The finished runs of a grid side by side. A seed counts in a row when all its runs that are averaged are there.
     pub fn new(grid: &Grid, sweep: &Sweep) -> Self {
@@ -88,6 +97,15 @@ impl Comparison {
             }
         }
         Self { seeds: grid.seeds.clone(), axes: grid.axes.clone(), rows }
+    }
+
+    /// Differences of a score of a row to the same under another method with the same settings, for each seed of both; none
+    /// where there is no such row.
+    pub fn differences(&self, row: &Row, key: &str, against: Method) -> Vec<f64> {
+        let other =
+            self.rows.iter().find(|other| (other.method, &other.settings) == (against, &row.settings));
+        let cells = (row.cells.get(key), other.and_then(|other| other.cells.get(key)));
+        if let (Some(cell), Some(other)) = cells { paired(cell, other) } else { vec![] }
     }
 
     /// The row whose mean of a score is best, and that mean.
@@ -204,6 +222,21 @@ mod tests {
         assert_eq!(lwf.cells["class | m | p"].values, [51.0, 53.0]);
         assert_eq!(lwf.cells["class | m | p"].to_single, [1.0]);
         assert!(lwf.cells["caption | m | p"].to_single.is_empty());
+        assert_eq!(comparison.differences(lwf, "class | m | p", Method::ClassOnly), [1.0]);
+        assert_eq!(comparison.differences(lwf, "class | m | p", Method::DmlLwf), [0.0, 0.0]);
+        assert!(comparison.differences(lwf, "class | m | p", Method::Mixed).is_empty());
+    }
+
+    #[test]
+    fn intervals_are_those_of_the_t_distribution() {
+        // Values of standard deviation 1 and the 97.5 % quantile for one, four and nine degrees of freedom.
+        for (n, quantile) in [(2, 12.7062), (5, 2.7764), (10, 2.2622)] {
+            let values: Vec<f64> = (0..n).map(f64::from).collect();
+            let sd = mean_and_sd(&values).1.unwrap();
+            let half = half_interval(&values).unwrap();
+            assert!((half * f64::from(n).sqrt() / sd - quantile).abs() < 1e-4, "{n}: {half}");
+        }
+        assert_eq!(half_interval(&[1.0]), None);
     }
 
     #[test]

@@ -31,7 +31,7 @@ mod videos;
 
 pub use answers::{Answers, ClassRow, ClassTable};
 pub use checkpoint::{Checkpoint, CheckpointConfig, Which};
-pub use compare::{Cell, Comparison, Row, mean_and_sd};
+pub use compare::{Cell, Comparison, Row, half_interval, mean_and_sd};
 pub use config::{
     CaptionTarget, Config, DataConfig, First, OptimizerConfig, PhotographsConfig, PretrainConfig,
     TrainingConfig, VideosConfig,
