@@ -224,7 +224,10 @@ pub(crate) fn device(name: &str) -> Result<Device> {
             }
             let number =
                 number.parse().with_context(|| format!("device {name:?}: {number:?} is not a number"))?;
-            Device::new_cuda(number).with_context(|| format!("opening device {name:?}"))
+            let device = Device::new_cuda(number).with_context(|| format!("opening device {name:?}"))?;
+            #[cfg(feature = "cuda")]
+            dml_ops::keep_memory(&device)?;
+            Ok(device)
         }
         _ => bail!("unknown device {name:?}: there are cpu, cuda and cuda:N"),
     }

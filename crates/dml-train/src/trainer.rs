@@ -261,7 +261,7 @@ impl<'a> Trainer<'a> {
             name: phase.name.clone(),
             seconds: began.elapsed().as_secs_f64(),
             samples_per_second: stepped as f64 / stepping.as_secs_f64().max(1e-9),
-            peak_memory: peak_memory(),
+            peak_memory: peak_memory(&self.device),
             changes,
         });
         if evaluated {
