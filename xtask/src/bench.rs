@@ -67,6 +67,14 @@ fn example(name: &str) -> Result<PathBuf> {
     Ok(folder.join("examples").join(name).with_extension(std::env::consts::EXE_EXTENSION))
 }
 
+/// The GPU's name and its driver, where NVIDIA's tool tells.
+fn graphics_processor() -> String {
+    let mut tool = std::process::Command::new("nvidia-smi");
+    let answer = tool.args(["--query-gpu=name,driver_version", "--format=csv,noheader"]).output();
+    let text = answer.map(|answer| String::from_utf8_lossy(&answer.stdout).into_owned()).unwrap_or_default();
+    text.lines().next().map_or_else(|| "a GPU".to_owned(), |line| line.trim().to_owned())
+}
+
 /// The processor's name, where the system tells.
 fn processor() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();

@@ -2,8 +2,13 @@
 
 Builds the model, warms up, prints a line, then makes one run for every line on its standard input
 and answers with one JSON line: seconds a step, steps in the run, and the process's peak memory in MiB.
+
+On a GPU cuDNN times its algorithms while it warms up, parameters and data are there before the first step, the peak is that
+of the GPU's memory, and the loss is looked at once a step, after the step is on its way. The pass "lwf" is the paper's step:
+a caption task is learnt, a class task preserved by distillation from a frozen copy that answers in the same step.
 """
 import argparse
+import copy
 import json
 import math
 import sys
@@ -107,10 +112,13 @@ def efficientnet_lite0():
     return nn.Sequential(*layers, End(1280, 1024, 20)), (3, 224, 224)
 
 
+EMBEDDING, TEMPERATURE = 384, 2.0
 MODELS = {"c3d": c3d, "vgg-s": vgg_s, "efficientnet-lite0": efficientnet_lite0, "small": small}
 
 
-def peak_mib():
+def peak_mib(device):
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**20
     try:
         with open("/proc/self/status") as status:
             return int(next(line for line in status if line.startswith("VmHWM")).split()[1]) / 1024
@@ -125,12 +133,19 @@ def prepare(args):
     """The function that is timed: a step, or a forward pass in evaluation."""
     torch.manual_seed(0)
     model, shape = MODELS[args.model]()
-    x = torch.randn(args.batch, *shape)
-    labels = torch.randint(0, model[-1].head.out_features, (args.batch,))
+    device, kind = args.device, getattr(args, "pass")
+    caption = None
+    if kind == "lwf":
+        caption = nn.Linear(model[-1].head.in_features, EMBEDDING).to(device)
+    model, x = model.to(device), torch.randn(args.batch, *shape, device=device)
+    labels = torch.randint(0, model[-1].head.out_features, (args.batch,), device=device)
+    targets = torch.randn(args.batch, EMBEDDING, device=device)
+    torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = args.dtype == "tf32"
     if args.layout == "channels_last":
         layout = torch.channels_last_3d if len(shape) == 4 else torch.channels_last
         model, x = model.to(memory_format=layout), x.contiguous(memory_format=layout)
-    forward = getattr(args, "pass") == "forward"
+    forward = kind == "forward"
     for module in model.modules():
         # Dropout drops in a step; the statistics of batch normalisation are frozen, as in this project.
         module.training = not forward and not isinstance(module, nn.BatchNorm2d)
@@ -138,8 +153,9 @@ def prepare(args):
         for module in model.modules():
             if isinstance(module, ConvBn):
                 module.fold()
+    frozen = copy.deepcopy(model).eval().requires_grad_(False) if caption is not None else None
     run = torch.compile(model) if args.compile else model
-    bf16 = torch.autocast("cpu", dtype=torch.bfloat16, enabled=args.dtype == "bf16")
+    bf16 = torch.autocast(device, dtype=torch.bfloat16, enabled=args.dtype == "bf16")
 
     def infer():
         with torch.inference_mode(), bf16:
@@ -147,12 +163,26 @@ def prepare(args):
 
     if forward:
         return infer
-    adam = torch.optim.Adam(model.parameters(), lr=1e-6, **{args.adam: True})
+    parameters = [*model.parameters(), *(caption.parameters() if caption is not None else [])]
+    adam = torch.optim.Adam(parameters, lr=1e-6, **{args.adam: True})
+    if caption is not None:
+        # The features that the heads stand on: what goes into the last layer.
+        kept = {}
+        model[-1].head.register_forward_pre_hook(lambda module, inputs: kept.update(features=inputs[0]))
+
+    def objective():
+        logits = run(x).float()
+        if caption is None:
+            return F.cross_entropy(logits, labels)
+        learnt = 1 - F.cosine_similarity(caption(kept["features"]).float(), targets).mean()
+        with torch.no_grad():
+            recorded = F.softmax(frozen(x).float() / TEMPERATURE, 1)
+        return learnt - (recorded * F.log_softmax(logits / TEMPERATURE, 1)).sum(1).mean()
 
     def step():
         adam.zero_grad(set_to_none=True)
         with bf16:
-            loss = F.cross_entropy(run(x).float(), labels)
+            loss = objective()
         loss.backward()
         adam.step()
         if not math.isfinite(loss.item()):
@@ -165,11 +195,12 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", choices=MODELS, required=True)
     parser.add_argument("--batch", type=int, required=True)
-    parser.add_argument("--pass", choices=["step", "forward"], default="step")
+    parser.add_argument("--pass", choices=["step", "lwf", "forward"], default="step")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--dtype", choices=["f32", "bf16"], default="f32")
+    parser.add_argument("--dtype", choices=["f32", "tf32", "bf16"], default="f32")
     parser.add_argument("--layout", choices=["contiguous", "channels_last"], default="channels_last")
     parser.add_argument("--adam", choices=["fused", "foreach"], default="fused")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--fold", action="store_true", help="fold batch normalisation into the convolutions")
     parser.add_argument("--compile", action="store_true", help="torch.compile")
     args = parser.parse_args()
@@ -180,6 +211,8 @@ def main():
         start = time.perf_counter()
         for _ in range(steps):
             run()
+        if args.device == "cuda":
+            torch.cuda.synchronize()
         return (time.perf_counter() - start) / steps
 
     timed(1)
@@ -190,7 +223,7 @@ def main():
     say = lambda answer: print(json.dumps(answer), flush=True)
     say({"ready": True, "warm": warm, "version": torch.__version__})
     for _ in sys.stdin:
-        say({"seconds": timed(steps), "steps": steps, "peak_mib": peak_mib()})
+        say({"seconds": timed(steps), "steps": steps, "peak_mib": peak_mib(args.device)})
 
 
 main()

@@ -6,6 +6,7 @@
 //! step's forward pass, backward pass and Adam began and Adam ended (seconds since 1970).
 #![allow(clippy::print_stdout)]
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, stdin};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -28,6 +29,18 @@ struct Args {
     /// Convolutions without Winograd's transforms.
     #[arg(long)]
     exact: bool,
+    /// `cpu` or `cuda`.
+    #[arg(long, default_value = "cpu")]
+    device: String,
+    #[arg(long, default_value = "f32")]
+    precision: Precision,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Precision {
+    F32,
+    Tf32,
+    Bf16,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -43,6 +56,9 @@ enum Model {
 enum Pass {
     /// Forward with dropout, backward, Adam.
     Step,
+    /// The paper's step: the caption task is learnt and the class task is preserved, by distillation from a frozen copy
+    /// that answers in the same step.
+    Lwf,
     /// Forward in evaluation.
     Forward,
 }
@@ -60,12 +76,23 @@ fn keep_memory() {
 const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
 
 const HEAD: &str = "class";
+const OTHER: &str = "caption";
+/// Values of a caption's embedding.
+const EMBEDDING: usize = 384;
+const TEMPERATURE: f64 = 2.0;
 const LEARNING_RATE: f64 = 1e-6;
 
 fn main() -> Result<()> {
     keep_memory();
     let args = Args::parse();
     dml_ops::set_exact(args.exact);
+    // As PyTorch's side: cuDNN's algorithms are timed in the warm-up.
+    dml_ops::set_benchmark(true);
+    dml_ops::set_precision(match args.precision {
+        Precision::F32 => dml_ops::Precision::F32,
+        Precision::Tf32 => dml_ops::Precision::Tf32,
+        Precision::Bf16 => dml_ops::Precision::Bf16,
+    });
     let mut bench = Bench::new(&args)?;
     bench.time(1)?;
     let second = bench.time(1)?;
@@ -79,7 +106,7 @@ fn main() -> Result<()> {
         let answer = serde_json::json!({
             "seconds": seconds,
             "steps": steps,
-            "peak_mib": peak_mib(),
+            "peak_mib": bench.peak_mib()?,
             "marks": bench.marks,
         });
         println!("{answer}");
@@ -89,6 +116,9 @@ fn main() -> Result<()> {
 
 struct Bench {
     net: MultiTaskNet,
+    /// What answers for the preserved task.
+    copy: Option<MultiTaskNet>,
+    targets: Tensor,
     vars: Vec<(String, Var)>,
     adam: Adam,
     x: Tensor,
@@ -103,29 +133,50 @@ impl Bench {
         let (root, classes) = match args.model {
             Model::C3d => (RootConfig::C3d { dropout: 0.5 }, 101),
             Model::VggS => (RootConfig::VggS { dropout: 0.5 }, 20),
-            Model::EfficientnetLite0 => (RootConfig::EfficientNetLite0 { hidden: 1024, dropout: 0.5 }, 20),
+            Model::EfficientnetLite0 => {
+                (RootConfig::EfficientNetLite0 { size: 224, hidden: 1024, dropout: 0.5 }, 20)
+            }
             Model::Small => {
                 let channels = [8, 16, 32];
                 (RootConfig::SmallClip { frames: 8, size: 24, channels, hidden: 128, dropout: 0.5 }, 20)
             }
         };
-        let params = Params::new(0, &Device::Cpu);
+        let device = match args.device.as_str() {
+            "cpu" => Device::Cpu,
+            _ => Device::new_cuda(0)?,
+        };
+        #[cfg(feature = "cuda")]
+        dml_ops::keep_memory(&device)?;
+        let params = Params::new(0, &device);
         let builder = match args.pass {
-            Pass::Step => params.builder(),
+            Pass::Step | Pass::Lwf => params.builder(),
             // No parameter is a variable, so the forward pass keeps nothing for a backward one.
             Pass::Forward => params.builder_frozen(&[""]),
         };
-        let heads = [(HEAD.to_owned(), HeadConfig::Classes { classes })].into();
-        let net = MultiTaskNet::new(&NetConfig { root, heads }, builder)?;
+        let mut heads = BTreeMap::from([(HEAD.to_owned(), HeadConfig::Classes { classes })]);
+        if matches!(args.pass, Pass::Lwf) {
+            heads.insert(OTHER.to_owned(), HeadConfig::Embedding { dim: EMBEDDING });
+        }
+        let config = NetConfig { root, heads };
+        let net = MultiTaskNet::new(&config, builder)?;
+        let copy = matches!(args.pass, Pass::Lwf)
+            .then(|| MultiTaskNet::frozen_copy(&config, &params))
+            .transpose()?;
         let shape: Vec<usize> = [args.batch].into_iter().chain(net.input_shape()).collect();
         let mut stream = Stream::new(0, Purpose::Test, 0, 0);
         let labels: Vec<u32> = (0..args.batch).map(|_| stream.below(classes) as u32).collect();
         Ok(Self {
             net,
+            copy,
+            targets: {
+                let targets =
+                    init::normal((args.batch, EMBEDDING), (0.0, 1.0), &mut stream, DType::F32, &Device::Cpu)?;
+                targets.to_device(&device)?
+            },
             vars: params.vars(),
             adam: Adam::new(AdamConfig::default()),
-            x: init::normal(shape, (0.0, 1.0), &mut stream, DType::F32, &Device::Cpu)?,
-            labels: Tensor::new(labels, &Device::Cpu)?,
+            x: init::normal(shape, (0.0, 1.0), &mut stream, DType::F32, &Device::Cpu)?.to_device(&device)?,
+            labels: Tensor::new(labels, &device)?,
             keys: RowKeys { seed: 0, epoch: 0, samples: (0..args.batch as u64).collect() },
             pass: args.pass,
             marks: Vec::new(),
@@ -137,11 +188,34 @@ impl Bench {
         let start = Instant::now();
         for _ in 0..steps {
             match self.pass {
-                Pass::Step => self.step()?,
+                Pass::Step | Pass::Lwf => self.step()?,
                 Pass::Forward => drop(self.answers(&Mode::Eval)?),
             }
         }
+        self.x.device().synchronize()?;
         Ok(start.elapsed().as_secs_f64() / steps as f64)
+    }
+
+    /// Of the GPU's memory, or of the process's where there is none.
+    fn peak_mib(&self) -> Result<Option<f64>> {
+        #[cfg(feature = "cuda")]
+        if let Some(memory) = dml_ops::device_memory(self.x.device())? {
+            return Ok(Some(memory.peak as f64 / (1 << 20) as f64));
+        }
+        Ok(peak_mib())
+    }
+
+    /// The loss of a step.
+    fn loss(&self) -> Result<Tensor> {
+        let Some(copy) = &self.copy else {
+            return Ok(dml_losses::cls(&self.answers(&Mode::Train(&self.keys))?, &self.labels)?);
+        };
+        let features = self.net.features(&self.x, &Mode::Train(&self.keys))?;
+        let learnt = dml_losses::emb(&self.net.head(OTHER, &features)?, &self.targets)?;
+        let recorded = copy.head(HEAD, &copy.features(&self.x, &Mode::Eval)?)?;
+        let recorded = dml_losses::log_softmax(&recorded)?.exp()?;
+        let kept = dml_losses::distill(&self.net.head(HEAD, &features)?, &recorded, TEMPERATURE)?;
+        Ok((learnt + kept)?)
     }
 
     fn answers(&self, mode: &Mode) -> Result<Tensor> {
@@ -151,17 +225,27 @@ impl Bench {
     fn step(&mut self) -> Result<()> {
         let forward = now()?;
         self.keys.epoch += 1;
-        let loss = dml_losses::cls(&self.answers(&Mode::Train(&self.keys))?, &self.labels)?;
-        let value: f32 = loss.to_scalar()?;
-        if !value.is_finite() {
-            return Err(format!("the loss is {value}").into());
+        let loss = self.loss()?;
+        let on_cpu = self.x.device().is_cpu();
+        let check = |loss: &Tensor| -> Result<()> {
+            let value: f32 = loss.to_scalar()?;
+            if value.is_finite() { Ok(()) } else { Err(format!("the loss is {value}").into()) }
+        };
+        if on_cpu {
+            check(&loss)?;
         }
         let backward = now()?;
         let gradients = dml_ops::backward(&loss)?;
         let adam = now()?;
+        let mut all = Vec::new();
         for (name, var) in &self.vars {
             let gradient = gradients.get(var).ok_or_else(|| format!("{name} got no gradient"))?;
-            self.adam.update(name, var, gradient, LEARNING_RATE)?;
+            all.push((name.as_str(), var, gradient, LEARNING_RATE));
+        }
+        self.adam.update_all(&all)?;
+        if !on_cpu {
+            // A GPU is waited for once a step, when all of it is on its way.
+            check(&loss)?;
         }
         self.marks.push([forward, backward, adam, now()?]);
         Ok(())

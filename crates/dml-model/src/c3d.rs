@@ -95,7 +95,8 @@ impl Root for C3d {
                 "conv1" => Some(first),
                 _ => (!name.ends_with('a')).then_some(later),
             };
-            x = conv3d(&x, &layer.weight, Some(&layer.bias), &same, &Then::relu(pool))?;
+            let [weight, bias] = layer.like(&x)?;
+            x = conv3d(&x, &weight, Some(&bias), &same, &Then::relu(pool))?;
         }
         self.end.forward(&to_channels_first(&x)?, tap, mode)
     }

@@ -11,13 +11,14 @@ use dml_ops::channels_last::{Then, conv2d, depthwise_conv2d, from_channels_first
 use dml_ops::{Activation, Conv2d, Padding2d};
 
 use crate::layers::{FullyConnected, Start, check_input};
-use crate::{Mode, Result, Root, Tap, checkpoint, pth};
+use crate::{Mode, ModelError, Result, Root, Tap, checkpoint, pth};
 
 pub use keys::{from_lukemelas, from_timm};
 
 mod keys;
 
-const INPUT: [usize; 3] = [3, 224, 224];
+/// Smallest height and width: the trunk halves them five times.
+const LEAST: usize = 32;
 /// The number of values in the pooled feature.
 pub const POOLED: usize = 1280;
 const STEM: usize = 32;
@@ -98,37 +99,47 @@ impl EfficientNetLite0 {
     }
 }
 
-/// [`EfficientNetLite0`] followed by the fc6 and fc7 of a shared root. Names: the trunk's below `trunk.`,
-/// then `fc6` and `fc7`, which start as PyTorch's default. To keep the trunk frozen, build with
+/// [`EfficientNetLite0`] followed by the fc6 and fc7 of a shared root, or by nothing, so that all of the root is
+/// pretrained and the heads stand on the pooled features. Names: the trunk's below `trunk.`, then `fc6` and `fc7`, which
+/// start as PyTorch's default. To keep the trunk frozen, build with
 /// [`Params::builder_frozen`](crate::Params::builder_frozen)`(&["root.trunk."])`.
 pub struct EfficientNetRoot {
     trunk: EfficientNetLite0,
-    end: FullyConnected,
+    end: Option<FullyConnected>,
+    size: usize,
 }
 
 impl EfficientNetRoot {
-    /// The root with the parameters of `vb`.
+    /// The root with the parameters of `vb`, for images of `size` pixels; with `hidden` 0 there is no fc6 and no fc7.
     ///
     /// # Errors
-    /// If `hidden` is 0, `dropout` is not in [0, 1), or the builder has a parameter with another shape.
-    pub fn new(hidden: usize, dropout: f64, vb: VarBuilder) -> Result<Self> {
-        let end = FullyConnected::new(POOLED, hidden, dropout, Start::Torch, &vb)?;
-        Ok(Self { trunk: EfficientNetLite0::new(vb.pp("trunk"))?, end })
+    /// If `size` is below 32, `dropout` is not in [0, 1), or the builder has a parameter with another shape.
+    pub fn new(size: usize, hidden: usize, dropout: f64, vb: VarBuilder) -> Result<Self> {
+        if size < LEAST {
+            return Err(ModelError::Config(format!("size {size} is below {LEAST}")));
+        }
+        let end = || FullyConnected::new(POOLED, hidden, dropout, Start::Torch, &vb);
+        let end = (hidden > 0).then(end).transpose()?;
+        Ok(Self { trunk: EfficientNetLite0::new(vb.pp("trunk"))?, end, size })
     }
 }
 
 impl Root for EfficientNetRoot {
     fn forward_to(&self, x: &Tensor, tap: Tap, mode: &Mode) -> Result<Tensor> {
-        check_input(x, &INPUT)?;
-        self.end.forward(&self.trunk.pooled(x)?, tap, mode)
+        check_input(x, &self.input_shape())?;
+        let pooled = self.trunk.pooled(x)?;
+        match &self.end {
+            Some(end) => end.forward(&pooled, tap, mode),
+            None => Ok(pooled),
+        }
     }
 
     fn feature_dim(&self) -> usize {
-        self.end.hidden()
+        self.end.as_ref().map_or(POOLED, FullyConnected::hidden)
     }
 
     fn input_shape(&self) -> Vec<usize> {
-        INPUT.to_vec()
+        vec![3, self.size, self.size]
     }
 }
 
@@ -231,6 +242,7 @@ impl ConvBn {
         let scale = (&self.gamma / (&self.variance + EPSILON)?.sqrt()?)?;
         let weight = self.weight.broadcast_mul(&scale.reshape((outputs, 1, 1, 1))?)?;
         let bias = (&self.beta - (&self.mean * &scale)?)?;
+        let (weight, bias) = (weight.to_dtype(x.dtype())?, bias.to_dtype(x.dtype())?);
         let stride = [self.options.stride; 2];
         let padding = Padding2d::same([height, width], [kernel_height, kernel_width], stride);
         let activation = if self.options.relu6 { Activation::Relu6 } else { Activation::None };
@@ -245,6 +257,8 @@ impl ConvBn {
 #[cfg(test)]
 mod tests {
     use std::time::Instant;
+
+    use candle_core::DType;
 
     use super::*;
     use crate::testing::{Golden, every_variable_learns, weights_or_say_why};
@@ -299,9 +313,21 @@ mod tests {
             Ok(Box::new(Pooled(EfficientNetLite0::new(vb)?)))
         });
         let params = Params::new(0, &Device::Cpu);
-        EfficientNetRoot::new(8, 0.5, params.builder()).unwrap();
+        EfficientNetRoot::new(224, 8, 0.5, params.builder()).unwrap();
         assert!(params.vars().iter().all(|(name, _)| !name.contains("running")));
         assert_eq!(params.tensors().keys().filter(|name| name.contains("running")).count(), 2 * 49);
         assert_eq!(params.vars_except(&["trunk."]).len(), 4);
+    }
+
+    #[test]
+    fn a_root_may_be_small_and_have_no_fc6() {
+        let params = Params::new(0, &Device::Cpu);
+        let root = EfficientNetRoot::new(40, 0, 0.5, params.builder()).unwrap();
+        assert_eq!((root.input_shape(), root.feature_dim()), (vec![3, 40, 40], POOLED));
+        assert!(params.vars_except(&["trunk."]).is_empty());
+        let x = Tensor::ones((2, 3, 40, 40), DType::F32, &Device::Cpu).unwrap();
+        assert_eq!(root.forward(&x, &Mode::Eval).unwrap().dims(), [2, POOLED]);
+        let error = EfficientNetRoot::new(31, 0, 0.5, params.builder()).err().unwrap();
+        assert_eq!(error.to_string(), "size 31 is below 32");
     }
 }

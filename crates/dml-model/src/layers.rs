@@ -43,15 +43,22 @@ impl Layer {
         })
     }
 
+    /// Weight and bias in the type of what they meet: where a root runs in bf16, the parameters stay f32.
+    pub(crate) fn like(&self, x: &Tensor) -> Result<[Tensor; 2]> {
+        Ok([self.weight.to_dtype(x.dtype())?, self.bias.to_dtype(x.dtype())?])
+    }
+
     /// # Shapes
     /// (n, inputs) → (n, outputs)
     pub(crate) fn linear(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(dml_ops::linear(x, &self.weight, Some(&self.bias))?)
+        let [weight, bias] = self.like(x)?;
+        Ok(dml_ops::linear(x, &weight, Some(&bias))?)
     }
 
     /// The same with a ReLU.
     pub(crate) fn linear_relu(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(dml_ops::linear_relu(x, &self.weight, Some(&self.bias))?)
+        let [weight, bias] = self.like(x)?;
+        Ok(dml_ops::linear_relu(x, &weight, Some(&bias))?)
     }
 }
 

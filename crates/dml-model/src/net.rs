@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
+use dml_ops::Precision;
 use serde::{Deserialize, Serialize};
 
 use crate::layers::{Layer, Start, positive};
@@ -104,7 +105,7 @@ impl MultiTaskNet {
     /// # Errors
     /// As [`Root::forward`].
     pub fn features(&self, x: &Tensor, mode: &Mode) -> Result<Tensor> {
-        self.root.forward(x, mode)
+        self.root_in_its_type(x, Tap::Fc7, mode)
     }
 
     /// The features at fc6, without dropout: see [`Tap::Fc6`].
@@ -115,7 +116,18 @@ impl MultiTaskNet {
     /// # Errors
     /// As [`Root::forward`].
     pub fn fc6(&self, x: &Tensor) -> Result<Tensor> {
-        self.root.forward_to(x, Tap::Fc6, &Mode::Eval)
+        self.root_in_its_type(x, Tap::Fc6, &Mode::Eval)
+    }
+
+    /// In bf16 where the process is told so ([`dml_ops::set_precision`]); the features come back in the input's type.
+    fn root_in_its_type(&self, x: &Tensor, tap: Tap, mode: &Mode) -> Result<Tensor> {
+        match dml_ops::precision() {
+            Precision::Bf16 => {
+                let features = self.root.forward_to(&x.to_dtype(DType::BF16)?, tap, mode)?;
+                Ok(features.to_dtype(x.dtype())?)
+            }
+            Precision::F32 | Precision::Tf32 => self.root.forward_to(x, tap, mode),
+        }
     }
 
     /// A task's answer to features: raw logits, or a raw vector (not normalised) for an embedding.

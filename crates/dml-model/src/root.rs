@@ -112,10 +112,13 @@ pub enum RootConfig {
         #[serde(default = "half")]
         dropout: f64,
     },
-    /// [`EfficientNetRoot`]: images (3, 224, 224) → hidden.
+    /// [`EfficientNetRoot`]: images (3, size, size) → hidden.
     #[serde(rename = "efficientnet-lite0")]
     EfficientNetLite0 {
-        /// Outputs of fc6 and of fc7.
+        /// Height and width in pixels, at least 32; the published weights were trained at 224, which it is unless given.
+        #[serde(default = "published_size")]
+        size: usize,
+        /// Outputs of fc6 and of fc7; with 0 there are none, and the heads stand on the pooled features.
         hidden: usize,
         /// As for C3D.
         #[serde(default = "half")]
@@ -139,8 +142,8 @@ impl RootConfig {
                 Box::new(SmallImage::new(size, channels, hidden, dropout, vb)?)
             }
             Self::Features { input, hidden, dropout } => Box::new(Features::new(input, hidden, dropout, vb)?),
-            Self::EfficientNetLite0 { hidden, dropout } => {
-                Box::new(EfficientNetRoot::new(hidden, dropout, vb)?)
+            Self::EfficientNetLite0 { size, hidden, dropout } => {
+                Box::new(EfficientNetRoot::new(size, hidden, dropout, vb)?)
             }
         })
     }
@@ -148,4 +151,8 @@ impl RootConfig {
 
 fn half() -> f64 {
     0.5
+}
+
+fn published_size() -> usize {
+    224
 }

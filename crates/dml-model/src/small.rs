@@ -53,7 +53,8 @@ impl Root for SmallClip {
         let mut x = from_channels_first(x)?;
         for (i, layer) in self.convolutions.iter().enumerate() {
             let then = Then::relu(Some(if i == 0 { first } else { later }));
-            x = conv3d(&x, &layer.weight, Some(&layer.bias), &same, &then)?;
+            let [weight, bias] = layer.like(&x)?;
+            x = conv3d(&x, &weight, Some(&bias), &same, &then)?;
         }
         self.end.forward(&to_channels_first(&x)?, tap, mode)
     }
@@ -102,7 +103,8 @@ impl Root for SmallImage {
         let pool = Pool { kernel: [2; 2], stride: [2; 2], padding: [0; 2], ceil: false };
         let mut x = from_channels_first(x)?;
         for layer in &self.convolutions {
-            x = conv2d(&x, &layer.weight, Some(&layer.bias), &same, &Then::relu(Some(pool)))?;
+            let [weight, bias] = layer.like(&x)?;
+            x = conv2d(&x, &weight, Some(&bias), &same, &Then::relu(Some(pool)))?;
         }
         self.end.forward(&to_channels_first(&x)?, tap, mode)
     }

@@ -100,7 +100,8 @@ impl Root for VggS {
             });
             let normalised = i == 0;
             let then = Then::relu(pool.filter(|_| !normalised));
-            x = conv2d(&x, &layer.weight, Some(&layer.bias), &options, &then)?;
+            let [weight, bias] = layer.like(&x)?;
+            x = conv2d(&x, &weight, Some(&bias), &options, &then)?;
             if normalised {
                 x = lrn(&x, &NORMALISATION)?;
                 if let Some(pool) = pool {

@@ -329,7 +329,7 @@ fn configurations_are_data() {
     for (kind, root) in [
         ("vgg-s", RootConfig::VggS { dropout: 0.5 }),
         ("c3d", RootConfig::C3d { dropout: 0.5 }),
-        ("efficientnet-lite0", RootConfig::EfficientNetLite0 { hidden: 8, dropout: 0.5 }),
+        ("efficientnet-lite0", RootConfig::EfficientNetLite0 { size: 224, hidden: 8, dropout: 0.5 }),
     ] {
         let json = serde_json::to_string(&root).unwrap();
         assert!(json.contains(&format!(r#""kind":"{kind}""#)), "{json}");

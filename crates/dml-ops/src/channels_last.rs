@@ -7,11 +7,12 @@
 use candle_core::{Shape, Tensor};
 
 use crate::conv::{Layer, Sizes};
+use crate::kernel::geometry::Geometry;
 use crate::kernel::pool::Pooling;
 use crate::kernel::transpose::Transpose;
 use crate::kernel::{Op, on_cpu_kernel};
 use crate::pool::MaxPool;
-use crate::{Activation, Conv2d, Conv3d, OpError, Pool, Result, portable};
+use crate::{Activation, Conv2d, Conv3d, OpError, Pool, Result, cuda, portable};
 
 mod channelwise;
 
@@ -98,14 +99,18 @@ pub fn conv3d(
     let (n, t, h, width, c) = x.dims5()?;
     let (o, c_w, kt, kh, kw) = w.dims5()?;
     let geometry = Sizes::of_3d(options, n, [c, o], [t, h, width], [kt, kh, kw]).check(c_w, bias)?;
+    let shape = |[t, h, w]: [usize; 3]| (n, t, h, w, o).into();
     if !on_cpu_kernel(x) {
+        if let Some(y) = on_gpu([x, w], bias, &geometry, then.activation, then.pool, shape)? {
+            return Ok(y);
+        }
         let y = portable::conv3d(&to_channels_first(x)?, w, bias, options)?;
         let y = portable::activate(&y, then.activation)?;
         let y = then.pool.map_or(Ok(y.clone()), |pool| portable::max_pool3d(&y, &pool))?;
         return from_channels_first(&y);
     }
     let layer = Layer { geometry, activation: then.activation, algorithm: options.algorithm };
-    layer.apply(x, w, bias, then.pool, |[t, h, w]| (n, t, h, w, o).into())
+    layer.apply(x, w, bias, then.pool, shape)
 }
 
 /// [`conv2d`](crate::conv2d) with one group, in this order of axes, and what follows it.
@@ -128,15 +133,35 @@ pub fn conv2d(
         return Err(OpError::argument("conv2d", "groups", "must be 1 here"));
     }
     let geometry = Sizes::of_2d(options, n, [c, o], [h, width], [kh, kw]).check(c_w, bias)?;
+    let pool = then.pool.map(|pool| pool.with_time());
+    let shape = |[_, h, w]: [usize; 3]| (n, h, w, o).into();
     if !on_cpu_kernel(x) {
+        if let Some(y) = on_gpu([x, w], bias, &geometry, then.activation, pool, shape)? {
+            return Ok(y);
+        }
         let y = portable::conv2d(&to_channels_first(x)?, w, bias, options)?;
         let y = portable::activate(&y, then.activation)?;
         let y = then.pool.map_or(Ok(y.clone()), |pool| portable::max_pool2d(&y, &pool))?;
         return from_channels_first(&y);
     }
     let layer = Layer { geometry, activation: then.activation, algorithm: options.algorithm };
-    let pool = then.pool.map(|pool| pool.with_time());
-    layer.apply(x, w, bias, pool, |[_, h, w]| (n, h, w, o).into())
+    layer.apply(x, w, bias, pool, shape)
+}
+
+/// A convolution by cuDNN and what follows it in a pass, where there is one.
+fn on_gpu(
+    [x, w]: [&Tensor; 2],
+    bias: Option<&Tensor>,
+    geometry: &Geometry,
+    activation: Activation,
+    pool: Option<Pool<3>>,
+    shape: impl Fn([usize; 3]) -> Shape,
+) -> Result<Option<Tensor>> {
+    let &Geometry { batch, c_out, output, .. } = geometry;
+    let pool = pool
+        .map(|pool| Ok::<_, OpError>((pooling(batch, c_out, output, &pool)?, shape(pool.output(output)?))));
+    let unpooled = shape(output);
+    Ok(cuda::layer([x, w], bias, (geometry, 1), activation, pool.transpose()?, &unpooled)?)
 }
 
 /// [`max_pool3d`](crate::max_pool3d) in this order of axes.
@@ -149,10 +174,14 @@ pub fn conv2d(
 pub fn max_pool3d(x: &Tensor, pool: &Pool<3>) -> Result<Tensor> {
     let (n, t, h, w, c) = x.dims5()?;
     let output = pool.output([t, h, w])?;
+    let shape: Shape = (n, output[0], output[1], output[2], c).into();
     if !on_cpu_kernel(x) {
+        if let Some(y) = cuda::max_pool(x, pooling(n, c, [t, h, w], pool)?, shape)? {
+            return Ok(y);
+        }
         return from_channels_first(&portable::max_pool3d(&to_channels_first(x)?, pool)?);
     }
-    max_pool(x, n, c, [t, h, w], pool, (n, output[0], output[1], output[2], c).into())
+    max_pool(x, n, c, [t, h, w], pool, shape)
 }
 
 /// [`max_pool2d`](crate::max_pool2d) in this order of axes.
@@ -165,10 +194,14 @@ pub fn max_pool3d(x: &Tensor, pool: &Pool<3>) -> Result<Tensor> {
 pub fn max_pool2d(x: &Tensor, pool: &Pool<2>) -> Result<Tensor> {
     let (n, h, w, c) = x.dims4()?;
     let output = pool.output([h, w])?;
+    let shape: Shape = (n, output[0], output[1], c).into();
     if !on_cpu_kernel(x) {
+        if let Some(y) = cuda::max_pool(x, pooling(n, c, [1, h, w], &pool.with_time())?, shape)? {
+            return Ok(y);
+        }
         return from_channels_first(&portable::max_pool2d(&to_channels_first(x)?, pool)?);
     }
-    max_pool(x, n, c, [1, h, w], &pool.with_time(), (n, output[0], output[1], c).into())
+    max_pool(x, n, c, [1, h, w], &pool.with_time(), shape)
 }
 
 pub(crate) fn max_pool(
@@ -179,6 +212,10 @@ pub(crate) fn max_pool(
     pool: &Pool<3>,
     shape: Shape,
 ) -> Result<Tensor> {
+    Ok(Op(MaxPool::new(pooling(batch, channels, input, pool)?, shape)).apply([x])?)
+}
+
+fn pooling(batch: usize, channels: usize, input: [usize; 3], pool: &Pool<3>) -> Result<Pooling> {
     if batch * channels == 0 {
         return Err(OpError::argument("max_pool", "x", "must not be empty"));
     }
@@ -188,6 +225,5 @@ pub(crate) fn max_pool(
     }
     let output = pool.output(input)?;
     let Pool { kernel, stride, padding: low, .. } = *pool;
-    let pooling = Pooling { batch, channels, input, kernel, stride, low, output };
-    Ok(Op(MaxPool::new(pooling, shape)).apply([x])?)
+    Ok(Pooling { batch, channels, input, kernel, stride, low, output })
 }

@@ -2,12 +2,12 @@ use std::sync::OnceLock;
 
 use candle_core::{Shape, Tensor};
 
-use crate::channels_last::{depthwise, from_channels_first, max_pool, to_channels_first};
+use crate::channels_last::{self, depthwise, from_channels_first, max_pool, to_channels_first};
 use crate::kernel::after::Windows;
 use crate::kernel::conv::Conv;
 use crate::kernel::geometry::Geometry;
 use crate::kernel::{Op, on_cpu_kernel};
-use crate::{Activation, Algorithm, OpError, Pool, Result, portable};
+use crate::{Activation, Algorithm, OpError, Pool, Result, cuda, portable};
 
 /// Stride and symmetric zero padding of [`conv3d`], each over (time, height, width).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +86,10 @@ pub fn conv3d(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, options: &Conv3d) -
     let (n, c, t, h, width) = x.dims5()?;
     let (o, c_w, kt, kh, kw) = w.dims5()?;
     let geometry = Sizes::of_3d(options, n, [c, o], [t, h, width], [kt, kh, kw]).check(c_w, bias)?;
+    if cuda::serves(x) {
+        let then = channels_last::Then::default();
+        return to_channels_first(&channels_last::conv3d(&from_channels_first(x)?, w, bias, options, &then)?);
+    }
     if !on_cpu_kernel(x) {
         return portable::conv3d(x, w, bias, options);
     }
@@ -115,6 +119,14 @@ pub fn conv2d(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, options: &Conv2d) -
     let channels = [if by_channel { 1 } else { c }, o];
     let mut geometry = Sizes::of_2d(options, n, channels, [h, width], [kh, kw]).check(c_w, bias)?;
     geometry.c_in = c;
+    if cuda::serves(x) {
+        let (x, &Conv2d { stride, padding, .. }) = (from_channels_first(x)?, options);
+        return to_channels_first(&if by_channel {
+            channels_last::depthwise_conv2d(&x, w, bias, stride, padding, Activation::None)?
+        } else {
+            channels_last::conv2d(&x, w, bias, options, &channels_last::Then::default())?
+        });
+    }
     if !on_cpu_kernel(x) {
         return portable::conv2d(x, w, bias, options);
     }

@@ -3,7 +3,7 @@ use dml_rand::{Purpose, Stream};
 use rayon::prelude::*;
 
 use crate::kernel::{Kernel, Op, Scalar, on_cpu_kernel};
-use crate::{OpError, Result};
+use crate::{OpError, Result, cuda};
 
 /// Random bits that decide about one element; four elements share a draw.
 const BITS: u32 = 16;
@@ -51,6 +51,9 @@ pub fn dropout(x: &Tensor, p: f64, layer: u32, keys: &RowKeys) -> Result<Tensor>
     if on_cpu_kernel(x) {
         return Ok(Op(mask).apply([x])?);
     }
+    if let Some(y) = cuda::dropout(x, mask.threshold, factor, mask.row_keys())? {
+        return Ok(y);
+    }
     let ones = vec![1f32; x.elem_count()];
     let mask = Tensor::from_vec(mask.run([&ones[..]]), x.shape(), &Device::Cpu)?;
     Ok((x * mask.to_device(x.device())?.to_dtype(x.dtype())?)?)
@@ -64,6 +67,15 @@ struct Dropout {
     layer: u32,
     keys: RowKeys,
     shape: Shape,
+}
+
+impl Dropout {
+    /// The keys of the rows' streams.
+    fn row_keys(&self) -> Vec<[u8; 32]> {
+        let RowKeys { seed, epoch, samples } = &self.keys;
+        let purpose = Purpose::Dropout(self.layer);
+        samples.iter().map(|&sample| Stream::key(*seed, purpose, *epoch, sample)).collect()
+    }
 }
 
 impl Kernel<1> for Dropout {

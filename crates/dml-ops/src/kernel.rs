@@ -14,6 +14,7 @@ pub(crate) mod conv;
 pub(crate) mod depthwise;
 pub(crate) mod direct;
 pub(crate) mod elementwise;
+pub(crate) mod encoder;
 pub(crate) mod filters;
 pub(crate) mod geometry;
 pub(crate) mod gru;

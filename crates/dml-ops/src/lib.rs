@@ -7,7 +7,13 @@ mod algorithm;
 mod backward;
 pub mod channels_last;
 mod conv;
+#[cfg(feature = "cuda")]
+mod cuda;
+#[cfg(not(feature = "cuda"))]
+#[path = "no_cuda.rs"]
+mod cuda;
 mod dropout;
+mod encoder;
 mod error;
 mod gradients;
 mod gru;
@@ -21,10 +27,15 @@ mod violation;
 
 pub use activation::{Activation, relu, relu6};
 pub use adam::{Adam, AdamConfig};
-pub use algorithm::{Algorithm, set_exact};
+pub use algorithm::{Algorithm, Precision, precision, set_benchmark, set_exact, set_precision};
 pub use backward::backward;
 pub use conv::{Conv2d, Conv3d, Padding2d, conv2d, conv3d};
+#[cfg(feature = "cuda")]
+pub use cuda::{DeviceMemory, device_memory, keep_memory};
 pub use dropout::{RowKeys, dropout};
+pub use encoder::{
+    Affine, EncoderActivation, EncoderLayer, EncoderWeights, RelativePositions, padded_places,
+};
 pub use error::{OpError, Result};
 pub use gradients::{gradient_errors, gradients};
 pub use gru::gru;

@@ -2,7 +2,7 @@ use candle_core::Tensor;
 
 use crate::kernel::linear::{Linear, Sizes};
 use crate::kernel::{Op, on_cpu_kernel};
-use crate::{OpError, Result, portable};
+use crate::{Activation, OpError, Result, cuda, portable};
 
 /// The fully connected layer: x·wᵀ + bias.
 ///
@@ -39,6 +39,12 @@ fn apply(op: &'static str, x: &Tensor, w: &Tensor, bias: Option<&Tensor>, relu: 
         return Err(OpError::argument(op, "bias", problem));
     }
     if !on_cpu_kernel(x) {
+        if cuda::serves(x) {
+            let activation = if relu { Activation::Relu } else { Activation::None };
+            if let Some(y) = cuda::bias_activation(&x.matmul(&w.t()?)?, bias, activation, None)? {
+                return Ok(y);
+            }
+        }
         let y = portable::linear(x, w, bias)?;
         return if relu { portable::relu(&y) } else { Ok(y) };
     }

@@ -2,7 +2,7 @@ use candle_core::Tensor;
 
 use crate::channels_last::{self, from_channels_first, to_channels_first};
 use crate::kernel::on_cpu_kernel;
-use crate::{OpError, Result, portable};
+use crate::{OpError, Result, cuda, portable};
 
 /// What a library means by the alpha of [`Lrn`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +60,7 @@ impl Lrn {
 pub fn lrn(x: &Tensor, options: &Lrn) -> Result<Tensor> {
     x.dims4()?;
     options.check()?;
-    if !on_cpu_kernel(x) {
+    if !on_cpu_kernel(x) && !cuda::serves(x) {
         return portable::lrn(x, options);
     }
     to_channels_first(&channels_last::lrn(&from_channels_first(x)?, options)?)

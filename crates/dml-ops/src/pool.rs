@@ -6,7 +6,7 @@ use crate::channels_last::{self, from_channels_first, to_channels_first};
 use crate::kernel::after::After;
 use crate::kernel::pool::Pooling;
 use crate::kernel::{Kernel, Scalar, gradients, on_cpu_kernel};
-use crate::{OpError, Result, portable};
+use crate::{OpError, Result, cuda, portable};
 
 /// Windows of a pooling over the last `N` axes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +81,7 @@ impl Pool<2> {
 pub fn max_pool3d(x: &Tensor, pool: &Pool<3>) -> Result<Tensor> {
     let (_, _, t, h, w) = x.dims5()?;
     pool.output([t, h, w])?;
-    if !on_cpu_kernel(x) {
+    if !on_cpu_kernel(x) && !cuda::serves(x) {
         return portable::max_pool3d(x, pool);
     }
     to_channels_first(&channels_last::max_pool3d(&from_channels_first(x)?, pool)?)
@@ -97,7 +97,7 @@ pub fn max_pool3d(x: &Tensor, pool: &Pool<3>) -> Result<Tensor> {
 pub fn max_pool2d(x: &Tensor, pool: &Pool<2>) -> Result<Tensor> {
     let (_, _, h, w) = x.dims4()?;
     pool.output([h, w])?;
-    if !on_cpu_kernel(x) {
+    if !on_cpu_kernel(x) && !cuda::serves(x) {
         return portable::max_pool2d(x, pool);
     }
     to_channels_first(&channels_last::max_pool2d(&from_channels_first(x)?, pool)?)

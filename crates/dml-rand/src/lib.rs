@@ -56,11 +56,16 @@ pub struct Stream(ChaCha8Rng);
 impl Stream {
     /// The stream of this key.
     pub fn new(seed: u64, purpose: Purpose, epoch: u64, sample: u64) -> Self {
+        Self(ChaCha8Rng::from_seed(Self::key(seed, purpose, epoch, sample)))
+    }
+
+    /// The key of the stream's ChaCha with 8 rounds, whose blocks from 0 on it gives: for who draws elsewhere.
+    pub fn key(seed: u64, purpose: Purpose, epoch: u64, sample: u64) -> [u8; 32] {
         let mut key = [0u8; 32];
         for (bytes, word) in key.chunks_exact_mut(8).zip([seed, purpose.code(), epoch, sample]) {
             bytes.copy_from_slice(&word.to_le_bytes());
         }
-        Self(ChaCha8Rng::from_seed(key))
+        key
     }
 
     /// The next 32 random bits.

@@ -130,7 +130,7 @@ impl<'e> EmbeddingCache<'e> {
         head.resize(head.len().next_multiple_of(ALIGNMENT), 0);
         let name = &hex(&Sha256::digest(hashes.as_flattened()))[..32];
         let path = self.folder.join(format!("{name}.embs"));
-        let written = tempfile::NamedTempFile::new_in(&self.folder).and_then(|mut file| {
+        let written = temporary_in(&self.folder).and_then(|mut file| {
             file.write_all(&head)?;
             for value in values {
                 file.write_all(&value.to_le_bytes())?;
@@ -259,4 +259,14 @@ fn text_hash(text: &str) -> TextHash {
 
 fn io(path: &Path) -> impl FnOnce(std::io::Error) -> TeacherError + '_ {
     move |source| TeacherError::Io { path: path.into(), source }
+}
+/// A file that gets its name when it is whole. Who may read it is the user's setting (`umask`), as with other files.
+pub(crate) fn temporary_in(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
+    }
+    builder.tempfile_in(folder)
 }

@@ -37,20 +37,28 @@ pub(crate) fn check(sentences: &[&str]) -> Result<()> {
     }
 }
 
+/// Tokens of a batch, at most, with padding to its longest sentence; a single sentence may have more.
+const TOKENS: usize = 8192;
+
 /// Encodes in batches of like length, shortest first, and gives the rows in the order of the sentences.
 ///
 /// # Shapes
 /// `encode` takes the indices of a batch and answers (batch, dim); the whole is (n, dim), f32.
 pub(crate) fn in_batches(
     lengths: &[usize],
-    size: usize,
     dim: usize,
     device: &Device,
-    encode: impl FnMut(&[usize]) -> Result<Tensor>,
+    mut encode: impl FnMut(&[usize]) -> Result<Tensor>,
 ) -> Result<Tensor> {
     let mut order: Vec<usize> = (0..lengths.len()).collect();
     order.sort_by_key(|&i| lengths[i]);
-    let batches = order.chunks(size).map(encode).collect::<Result<Vec<_>>>()?;
+    let (mut batches, mut first) = (Vec::new(), 0);
+    for next in 1..=order.len() {
+        if next == order.len() || (next - first + 1) * lengths[order[next]] > TOKENS {
+            batches.push(encode(&order[first..next])?);
+            first = next;
+        }
+    }
     if batches.is_empty() {
         return Ok(Tensor::zeros((0, dim), DType::F32, device)?);
     }

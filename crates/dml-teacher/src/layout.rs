@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use candle_transformers::models::{bert, distilbert, xlm_roberta};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use crate::network::Config;
 use crate::pooling::{Mode, Pooling};
 use crate::{Result, TeacherError};
 
@@ -27,7 +27,7 @@ pub(crate) const FILES: [&str; 11] = [
 
 /// What a model's folder says.
 pub(crate) struct Layout {
-    pub(crate) trunk: Trunk,
+    pub(crate) network: Config,
     pub(crate) pooling: Pooling,
     pub(crate) dense: Option<Dense>,
     /// The longest sentence in tokens, with the special ones; what is longer is cut.
@@ -38,24 +38,6 @@ pub(crate) struct Layout {
     pub(crate) prompt: String,
     pub(crate) tokenizer: PathBuf,
     pub(crate) weights: PathBuf,
-}
-
-/// A transformer's configuration.
-#[derive(Clone, Debug)]
-pub(crate) enum Trunk {
-    Bert(bert::Config),
-    /// With its number of positions, which candle's type keeps to itself.
-    DistilBert(distilbert::Config, usize),
-    /// RoBERTa and XLM-RoBERTa.
-    Roberta(xlm_roberta::Config),
-}
-
-/// What the transformers' configurations have in common.
-#[derive(Clone, Copy)]
-pub(crate) struct Sizes {
-    pub(crate) hidden: usize,
-    pub(crate) vocabulary: usize,
-    positions: usize,
 }
 
 /// A fully connected layer on the pooled vector.
@@ -127,89 +109,45 @@ impl Layout {
             }
         }
         let path = root.join("config.json");
-        let trunk = Trunk::read(&path)?;
-        let sizes = trunk.sizes();
+        let network = read_network(&path)?;
         if let Some(dense) = &dense
-            && dense.sizes[0] != sizes.hidden * pooling.modes().len()
+            && dense.sizes[0] != network.hidden_size * pooling.modes().len()
         {
             let problem = format!(
                 "takes {} values of {} pooled ones",
                 dense.sizes[0],
-                sizes.hidden * pooling.modes().len()
+                network.hidden_size * pooling.modes().len()
             );
             return Err(TeacherError::Model { path: dense.weights.clone(), problem });
         }
         let path = root.join("sentence_bert_config.json");
         let TransformerConfig { max_seq_length, do_lower_case } = optional(&path)?.unwrap_or_default();
         let max_length = max_seq_length.map_or_else(|| tokenizer_length(&root), |length| Ok(Some(length)))?;
-        let max_length = max_length.unwrap_or(usize::MAX).min(sizes.positions);
+        let max_length = max_length.unwrap_or(usize::MAX).min(network.positions());
         if max_length < 3 {
             let problem = format!("max_seq_length {max_length} leaves no room for a word");
             return Err(TeacherError::Model { path, problem });
         }
         let prompt = read_prompt(&dir.join("config_sentence_transformers.json"))?;
         let (tokenizer, weights) = (root.join("tokenizer.json"), weights_in(&root));
-        Ok(Self { trunk, pooling, dense, max_length, lower_case: do_lower_case, prompt, tokenizer, weights })
+        Ok(Self {
+            network,
+            pooling,
+            dense,
+            max_length,
+            lower_case: do_lower_case,
+            prompt,
+            tokenizer,
+            weights,
+        })
     }
 }
 
-impl Trunk {
-    fn read(path: &Path) -> Result<Self> {
-        let mut config: Map<String, Value> = required(path)?;
-        // Older files name no type, newer ones no kind of position where there is but one.
-        let kind = config.get("model_type").and_then(Value::as_str).unwrap_or("bert").to_string();
-        config.entry("position_embedding_type").or_insert("absolute".into());
-        let config = Value::Object(config);
-        let wrong = |problem: String| TeacherError::Model { path: path.into(), problem };
-        let not_understood = |e: serde_json::Error| wrong(format!("cannot be understood: {e}"));
-        let (trunk, hidden, heads) = match kind.as_str() {
-            "bert" => {
-                let config: bert::Config = serde_json::from_value(config).map_err(not_understood)?;
-                let sizes = (config.hidden_size, config.num_attention_heads);
-                (Self::Bert(config), sizes.0, sizes.1)
-            }
-            "distilbert" => {
-                let number = |key: &str| config.get(key).and_then(Value::as_u64).unwrap_or(0) as usize;
-                let (heads, positions) = (number("n_heads"), number("max_position_embeddings"));
-                let config: distilbert::Config = serde_json::from_value(config).map_err(not_understood)?;
-                let hidden = config.dim;
-                (Self::DistilBert(config, positions), hidden, heads)
-            }
-            "roberta" | "xlm-roberta" => {
-                let config: xlm_roberta::Config = serde_json::from_value(config).map_err(not_understood)?;
-                let sizes = (config.hidden_size, config.num_attention_heads);
-                (Self::Roberta(config), sizes.0, sizes.1)
-            }
-            other => {
-                return Err(wrong(format!(
-                    "model_type {other} is not implemented; only bert, distilbert, roberta and xlm-roberta"
-                )));
-            }
-        };
-        if heads == 0 || !hidden.is_multiple_of(heads) {
-            return Err(wrong(format!("{heads} attention heads do not divide hidden_size {hidden}")));
-        }
-        Ok(trunk)
-    }
-
-    pub(crate) fn sizes(&self) -> Sizes {
-        match self {
-            Self::Bert(config) => Sizes {
-                hidden: config.hidden_size,
-                vocabulary: config.vocab_size,
-                positions: config.max_position_embeddings,
-            },
-            Self::DistilBert(config, positions) => {
-                Sizes { hidden: config.dim, vocabulary: config.vocab_size, positions: *positions }
-            }
-            // Positions are counted from beyond the padding's number.
-            Self::Roberta(config) => Sizes {
-                hidden: config.hidden_size,
-                vocabulary: config.vocab_size,
-                positions: config.max_position_embeddings.saturating_sub(config.pad_token_id as usize + 1),
-            },
-        }
-    }
+fn read_network(path: &Path) -> Result<Config> {
+    Config::read(required(path)?).map_err(|problem| TeacherError::Model {
+        path: path.into(),
+        problem: format!("cannot be used: {problem}"),
+    })
 }
 
 /// Older files have a flag for each mode (`pooling_mode_mean_tokens`, ...), newer ones a `pooling_mode`. The vectors of

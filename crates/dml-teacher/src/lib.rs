@@ -6,6 +6,7 @@ mod encoder;
 mod error;
 mod layout;
 mod lexical;
+mod network;
 mod order;
 mod pooling;
 mod retrieval;

@@ -20,9 +20,6 @@ mod tests;
 pub(crate) mod train;
 pub(crate) mod vocabulary;
 
-/// Sentences that go through the network together.
-const BATCH: usize = 128;
-
 /// The sentence encoder of order-embeddings (Vendrov et al., ICLR 2016): the paper's teacher.
 ///
 /// Words of 300 values go through one GRU of 1024 states, with a step for the end of the sentence; its last state is
@@ -122,7 +119,7 @@ impl SentenceEncoder for OrderEmbedding {
         check(sentences)?;
         let steps: Vec<Vec<u32>> = sentences.iter().map(|sentence| self.vocabulary.steps(sentence)).collect();
         let lengths: Vec<usize> = steps.iter().map(Vec::len).collect();
-        in_batches(&lengths, BATCH, self.dim, &self.device, |batch| {
+        in_batches(&lengths, self.dim, &self.device, |batch| {
             let batch: Vec<&[u32]> = batch.iter().map(|&i| &*steps[i]).collect();
             Ok(finish(&self.gru.forward(&batch)?, self.absolute)?)
         })

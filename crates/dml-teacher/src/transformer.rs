@@ -2,27 +2,21 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
-use candle_transformers::models::bert::BertModel;
-use candle_transformers::models::distilbert::DistilBertModel;
-use candle_transformers::models::xlm_roberta::XLMRobertaModel;
 use sha2::{Digest, Sha256};
 use tokenizers::{Encoding, Tokenizer, TruncationParams};
 
 use crate::encoder::{check, hex, in_batches};
-use crate::layout::{Dense, Layout, Trunk};
+use crate::layout::{Dense, Layout};
+use crate::network::Network;
 use crate::pooling::Pooling;
 use crate::{Result, SentenceEncoder, TeacherError, weights};
 
-/// Sentences that go through the network together.
-const BATCH: usize = 32;
-
-/// A sentence encoder of sentence-transformers: a transformer of the BERT family (BERT, DistilBERT, RoBERTa, XLM-RoBERTa),
-/// pooled over the sentence's tokens, perhaps a fully connected layer, length one.
+/// A sentence encoder of sentence-transformers: a transformer of the BERT family (BERT, DistilBERT, RoBERTa, XLM-RoBERTa,
+/// MPNet), pooled over the sentence's tokens, perhaps a fully connected layer, length one.
 ///
-/// Batches are made of sentences of like length; padding is masked in the attention and in the pooling, so that a
-/// sentence's vector does not depend on the others (other than by rounding, below 1e-5). Sentences longer than the model's
-/// `max_seq_length` are cut there, as sentence-transformers does. DistilBERT's vectors are off by up to 1e-4, as candle
-/// approximates its GELU by tanh.
+/// Sentences lie one after the other in a batch, so that none is computed on padding; they do not see each other, and a
+/// sentence's vector does not depend on the others (on other devices than the CPU but for rounding). Sentences longer than
+/// the model's `max_seq_length` are cut there, as sentence-transformers does.
 pub struct SentenceTransformer {
     name: String,
     dim: usize,
@@ -30,17 +24,10 @@ pub struct SentenceTransformer {
     lower_case: bool,
     prompt: String,
     tokenizer: Tokenizer,
-    trunk: Network,
+    network: Network,
     pooling: Pooling,
     dense: Option<DenseLayer>,
     device: Device,
-}
-
-enum Network {
-    Bert(BertModel),
-    DistilBert(DistilBertModel),
-    /// With the number of its padding.
-    Roberta(XLMRobertaModel, u32),
 }
 
 struct DenseLayer {
@@ -75,10 +62,18 @@ impl SentenceTransformer {
     }
 
     fn load(dir: &Path, name: String, device: &Device) -> Result<Self> {
-        let Layout { trunk, pooling, dense, max_length, lower_case, prompt, tokenizer: vocabulary, weights } =
-            Layout::read(dir)?;
+        let Layout {
+            network,
+            pooling,
+            dense,
+            max_length,
+            lower_case,
+            prompt,
+            tokenizer: vocabulary,
+            weights,
+        } = Layout::read(dir)?;
         let mut hash = Sha256::new();
-        hash.update(format!("{trunk:?} {pooling:?} {max_length} {lower_case} {prompt:?}"));
+        hash.update(format!("{network:?} {pooling:?} {max_length} {lower_case} {prompt:?}"));
         let bytes = read(&vocabulary)?;
         hash.update(&bytes);
         let mut tokenizer = Tokenizer::from_bytes(&bytes).map_err(|e| wrong(&vocabulary, &e))?;
@@ -87,20 +82,14 @@ impl SentenceTransformer {
         tokenizer
             .with_truncation(Some(TruncationParams { max_length, ..TruncationParams::default() }))
             .map_err(|e| wrong(&vocabulary, &e))?;
-        let (known, sizes) = (tokenizer.get_vocab_size(true), trunk.sizes());
-        if known > sizes.vocabulary {
-            let problem = format!("{known} tokens, but the model's config.json has {}", sizes.vocabulary);
+        let (known, most) = (tokenizer.get_vocab_size(true), network.vocabulary);
+        if known > most {
+            let problem = format!("{known} tokens, but the model's config.json has {most}");
             return Err(wrong(&vocabulary, &problem));
         }
         let builder = builder(&weights, &mut hash, device)?;
-        let trunk = match &trunk {
-            Trunk::Bert(config) => BertModel::load(builder, config).map(Network::Bert),
-            Trunk::DistilBert(config, _) => DistilBertModel::load(builder, config).map(Network::DistilBert),
-            Trunk::Roberta(config) => XLMRobertaModel::new(config, builder)
-                .map(|model| Network::Roberta(model, config.pad_token_id)),
-        };
-        let trunk = trunk.map_err(|e| wrong(&weights, &e))?;
-        let mut dim = sizes.hidden * pooling.modes().len();
+        let mut dim = network.hidden_size * pooling.modes().len();
+        let network = Network::load(&network, &builder).map_err(|e| wrong(&weights, &e))?;
         let dense = match dense {
             None => None,
             Some(dense) => {
@@ -110,42 +99,22 @@ impl SentenceTransformer {
         };
         let fingerprint = format!("{name}, sha256 {}", hex(&hash.finalize()));
         let device = device.clone();
-        Ok(Self { name, dim, fingerprint, lower_case, prompt, tokenizer, trunk, pooling, dense, device })
+        Ok(Self { name, dim, fingerprint, lower_case, prompt, tokenizer, network, pooling, dense, device })
     }
 
     /// (n, dim), the sentences in this order.
-    fn encode_batch(&self, sentences: &[&Encoding]) -> candle_core::Result<Tensor> {
-        let n = sentences.len();
-        let length = sentences.iter().map(|sentence| sentence.len()).max().unwrap_or(0);
-        let padded = |padding: u32, of: fn(&Encoding) -> &[u32]| {
-            let mut values = vec![padding; n * length];
-            for (row, sentence) in values.chunks_mut(length).zip(sentences) {
-                row[..sentence.len()].copy_from_slice(of(sentence));
-            }
-            Tensor::from_vec(values, (n, length), &self.device)
-        };
-        let mask = padded(0, Encoding::get_attention_mask)?;
-        let tokens = match &self.trunk {
-            Network::Bert(bert) => {
-                let kinds = padded(0, Encoding::get_type_ids)?;
-                bert.forward(&padded(0, Encoding::get_ids)?, &kinds, Some(&mask))?
-            }
-            Network::DistilBert(bert) => {
-                // Its mask says what is left out.
-                let hidden = mask.eq(0u32)?.reshape((n, 1, 1, length))?;
-                bert.forward(&padded(0, Encoding::get_ids)?, &hidden)?
-            }
-            Network::Roberta(roberta, padding) => {
-                // It counts positions by what is not padding.
-                let ids = padded(*padding, Encoding::get_ids)?;
-                roberta.forward(&ids, &mask, &ids.zeros_like()?, None, None, None)?
-            }
-        };
+    fn encode_batch(&self, sentences: &[&Encoding]) -> Result<Tensor> {
+        let lengths: Vec<usize> = sentences.iter().map(|sentence| sentence.len()).collect();
+        let all = |of: fn(&Encoding) -> &[u32]| sentences.iter().flat_map(|one| of(one)).copied().collect();
+        let (words, kinds): (Vec<u32>, Vec<u32>) = (all(Encoding::get_ids), all(Encoding::get_type_ids));
+        let tokens = self.network.forward(&words, &kinds, &lengths)?;
+        let [places, _, mask] = dml_ops::padded_places(&lengths, &self.device)?;
+        let tokens = tokens.index_select(&places, 0)?.reshape((mask.dim(0)?, mask.dim(1)?, ()))?;
         let mut rows = self.pooling.forward(&tokens, &mask)?;
         if let Some(dense) = &self.dense {
             rows = dense.forward(&rows)?;
         }
-        rows.broadcast_div(&rows.sqr()?.sum_keepdim(1)?.sqrt()?)
+        Ok(rows.broadcast_div(&rows.sqr()?.sum_keepdim(1)?.sqrt()?)?)
     }
 }
 
@@ -219,8 +188,8 @@ impl SentenceEncoder for SentenceTransformer {
             .encode_batch_fast(texts, true)
             .map_err(|e| TeacherError::Invalid(format!("the sentences cannot be tokenized: {e}")))?;
         let lengths: Vec<usize> = encodings.iter().map(Encoding::len).collect();
-        in_batches(&lengths, BATCH, self.dim, &self.device, |batch| {
-            Ok(self.encode_batch(&batch.iter().map(|&i| &encodings[i]).collect::<Vec<_>>())?)
+        in_batches(&lengths, self.dim, &self.device, |batch| {
+            self.encode_batch(&batch.iter().map(|&i| &encodings[i]).collect::<Vec<_>>())
         })
     }
 }

@@ -230,7 +230,10 @@ fn wrong_models_are_refused() {
     check(write(pooling, r#"{"pooling_mode": "lasttoken"}"#), &[pooling, "lasttoken"]);
     check(write(pooling, r#"{"pooling_mode_mean_tokens": false}"#), &[pooling, "not implemented"]);
     check(edit("modules.json", "models.Pooling", "models.Dense"), &["modules.json", "Dense"]);
-    check(edit("config.json", "\"bert\"", "\"mpnet\""), &["config.json", "mpnet"]);
+    check(edit("config.json", "\"bert\"", "\"t5\""), &["config.json", "t5", "mpnet"]);
+    let relative = "\"absolute\"".replace("absolute", "relative_key");
+    let kind = format!("\"model_type\":\"bert\",\"position_embedding_type\":{relative}");
+    check(edit("config.json", "\"model_type\":\"bert\"", kind.leak()), &["config.json", "relative_key"]);
     let prompt = r#"{"prompts": {}, "default_prompt_name": "query"}"#;
     check(
         write("config_sentence_transformers.json", prompt),

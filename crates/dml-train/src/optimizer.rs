@@ -70,13 +70,10 @@ impl Optimizer {
         let Some(adam) = self.states.get_mut(&self.current) else {
             return Err(TrainError::invalid("the optimiser was asked for a step before its first phase"));
         };
-        for (name, var) in vars {
-            if let Some(gradient) = gradients.get(var) {
-                let rate = if name.starts_with("root.") { self.rates.root } else { self.rates.heads };
-                adam.update(name, var, gradient, rate)?;
-            }
-        }
-        Ok(())
+        let rate = |name: &str| if name.starts_with("root.") { self.rates.root } else { self.rates.heads };
+        let reached =
+            vars.iter().filter_map(|(name, var)| Some((name.as_str(), var, gradients.get(var)?, rate(name))));
+        Ok(adam.update_all(&reached.collect::<Vec<_>>())?)
     }
 
     /// Takes up the states that [`Self::tensors`] gave, in place of all there are.

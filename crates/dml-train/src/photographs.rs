@@ -30,6 +30,14 @@ pub(crate) fn source(
     let mean_file = paths.mean_file.clone();
     let pipeline: PhotoPipeline = match config.root {
         RootConfig::VggS { .. } => BgrPipeline { mean_file, ..BgrPipeline::default() }.into(),
+        RootConfig::EfficientNetLite0 { size, .. } | RootConfig::SmallImage { size, .. } => {
+            // The margin that is cut off is as large a share of the picture as at the published size.
+            let ImagePipeline { short_side, crop, .. } = ImagePipeline::default();
+            let size = u32::try_from(size)
+                .map_err(|_| TrainError::invalid(format!("root.size is {size}, which no image has")))?;
+            let short_side = (size * short_side).div_ceil(crop);
+            ImagePipeline { short_side, crop: size, ..ImagePipeline::default() }.into()
+        }
         _ => ImagePipeline::default().into(),
     };
     let voc = |split: &str| Voc::open(&paths.images, paths.year, split, pipeline.clone());
@@ -47,11 +55,11 @@ pub(crate) fn source(
             (Some(("root.trunk", efficientnet::read_weights(&trunk()?, device)?)), parts)
         }
         RootConfig::VggS { .. } => (imported(paths.root_weights.as_deref(), device)?, parts),
-        RootConfig::SmallImage { size: 224, .. } => (None, parts),
+        RootConfig::SmallImage { .. } => (None, parts),
         other => {
             return Err(TrainError::invalid(format!(
-                "photographs need the root \"features\", \"efficientnet-lite0\", \"vgg-s\" or \"small-image\" of \
-                 size 224, not {other:?}"
+                "photographs need the root \"features\", \"efficientnet-lite0\", \"vgg-s\" or \"small-image\", not \
+                 {other:?}"
             )));
         }
     };

@@ -4,13 +4,17 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use clap::ValueEnum;
 use serde_json::Value;
 
 use super::child::{Program, number};
 use super::spread::{Spread, seconds};
-use super::{Model, example, processor, profile, torch};
+use super::{Model, example, graphics_processor, processor, profile, torch};
 
-/// Measure a training step: forward with dropout, backward, Adam; f32
+/// Measure a training step: forward with dropout, backward, Adam
+///
+/// On the CPU ours is f32. On a GPU the forward pass, the step, and the step that preserves a second task by a frozen copy
+/// are measured in f32, TF32 and bf16, each beside PyTorch's in the same type.
 ///
 /// With efficientnet-lite0 the forward pass in evaluation is measured as well. Beside PyTorch, each of its variants
 /// (contiguous and channels-last, fused and foreach Adam; in evaluation also with batch normalisation folded) warms up,
@@ -32,6 +36,14 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
     threads: u32,
 
+    /// Where both run: `cuda` needs a build of this command with `--features cuda`, or `--program`
+    #[arg(long, value_enum, default_value = "cpu")]
+    device: Where,
+
+    /// Our measuring program, where it is built already (`cargo build --example step`)
+    #[arg(long, value_name = "FILE")]
+    program: Option<PathBuf>,
+
     /// Compare with PyTorch, installed into a cache folder where $DML_TORCH_VENV names none
     #[arg(long)]
     vs_torch: bool,
@@ -49,22 +61,47 @@ pub(crate) struct Args {
     profile: bool,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Where {
+    Cpu,
+    Cuda,
+}
+
+impl Where {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Cuda => "cuda",
+        }
+    }
+}
+
 pub(super) fn run(args: &Args) -> Result<()> {
     let python = args.vs_torch.then(torch::python).transpose()?;
-    let program = example("step")?;
-    if args.model == Model::EfficientnetLite0 {
-        compare(args, "forward", &program, python.as_deref())?;
+    let program = args.program.clone().map_or_else(|| example("step"), Ok)?;
+    let python = python.as_deref();
+    if args.device == Where::Cuda {
+        for precision in ["f32", "tf32", "bf16"] {
+            for pass in ["forward", "step", "lwf"] {
+                compare(args, (pass, precision), &program, python, &[precision])?;
+            }
+        }
+        return Ok(());
     }
-    compare(args, "step", &program, python.as_deref())?;
+    if args.model == Model::EfficientnetLite0 {
+        compare(args, ("forward", "f32"), &program, python, &["f32", "bf16"])?;
+    }
+    compare(args, ("step", "f32"), &program, python, &["f32", "bf16"])?;
     if args.profile {
-        profile::run(&mut command(args, "step", &program), args.runs)?;
+        profile::run(&mut command(args, ("step", "f32"), &program), args.runs)?;
     }
     Ok(())
 }
 
-fn command(args: &Args, pass: &str, program: &Path) -> Command {
+fn command(args: &Args, (pass, precision): (&str, &str), program: &Path) -> Command {
     let mut command = Command::new(program);
     command.args(["--model", args.model.name(), "--batch", &args.batch.to_string(), "--pass", pass]);
+    command.args(["--device", args.device.name(), "--precision", precision]);
     command.env("RAYON_NUM_THREADS", args.threads.to_string());
     if args.exact {
         command.arg("--exact");
@@ -72,14 +109,20 @@ fn command(args: &Args, pass: &str, program: &Path) -> Command {
     command
 }
 
-fn compare(args: &Args, pass: &str, program: &Path, python: Option<&Path>) -> Result<()> {
+fn compare(
+    args: &Args,
+    (pass, precision): (&str, &str),
+    program: &Path,
+    python: Option<&Path>,
+    dtypes: &[&'static str],
+) -> Result<()> {
     let mut theirs = Vec::new();
     if let Some(python) = python {
-        for dtype in ["f32", "bf16"] {
+        for &dtype in dtypes {
             theirs.push(Theirs::fastest(args, pass, dtype, python)?);
         }
     }
-    let mut ours = Runs::new(Program::start("our program", &mut command(args, pass, program))?);
+    let mut ours = Runs::new(Program::start("our program", &mut command(args, (pass, precision), program))?);
     for _ in 0..args.runs {
         ours.next()?;
         for theirs in &mut theirs {
@@ -87,7 +130,8 @@ fn compare(args: &Args, pass: &str, program: &Path, python: Option<&Path>) -> Re
         }
     }
     let ours_s = ours.spread.median();
-    let mut line = format!("{} {pass}: ours {} s", args.model.name(), seconds(ours_s));
+    let kind = if args.device == Where::Cuda { format!(" {precision}") } else { String::new() };
+    let mut line = format!("{} {pass}: ours{kind} {} s", args.model.name(), seconds(ours_s));
     let mut spread = format!("  batch {}, {} runs: ours {} s", args.batch, args.runs, ours.spread);
     let mut peaks = ours.peak();
     let mut version = String::new();
@@ -103,7 +147,11 @@ fn compare(args: &Args, pass: &str, program: &Path, python: Option<&Path>) -> Re
     }
     println!("{line}; peak MiB {peaks}");
     let exact = if args.exact { "; ours exact" } else { "" };
-    println!("{spread}; {} threads; {}{version}{exact}", args.threads, processor());
+    let machine = match args.device {
+        Where::Cpu => format!("{} threads; {}", args.threads, processor()),
+        Where::Cuda => graphics_processor(),
+    };
+    println!("{spread}; {machine}{version}{exact}");
     Ok(())
 }
 
@@ -145,6 +193,7 @@ impl Theirs {
             let mut command = Command::new(python);
             command.arg(script()).args(["--model", args.model.name(), "--batch", &args.batch.to_string()]);
             command.args(["--pass", pass, "--dtype", dtype, "--threads", &args.threads.to_string()]);
+            command.args(["--device", args.device.name()]);
             let program = Program::start(&format!("PyTorch's {dtype} program"), command.args(&variant))?;
             let warm = number(&program.ready, "warm")?;
             eprintln!("torch {dtype} {pass}: {} s warm, {}", seconds(warm), variant.join(" "));
@@ -165,7 +214,7 @@ impl Theirs {
         }
         let (_, variant, program) = kept.context("PyTorch ran in no variant")?;
         let mut variant = variant.join(" ").replace("--", "");
-        if pass == "step" && !variant.contains("adam") {
+        if pass != "forward" && !variant.contains("adam") {
             variant += " adam fused";
         }
         Ok(Self { dtype, variant, runs: Runs::new(program) })

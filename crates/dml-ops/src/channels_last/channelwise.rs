@@ -9,7 +9,7 @@ use crate::kernel::geometry::Geometry;
 use crate::kernel::lrn::Normalise;
 use crate::kernel::sums::{Means, Sums};
 use crate::kernel::{Op, on_cpu_kernel};
-use crate::{Activation, Conv2d, Lrn, OpError, Padding2d, Result, portable};
+use crate::{Activation, Conv2d, Lrn, OpError, Padding2d, Result, cuda, portable};
 
 /// [`conv2d`](crate::conv2d) of each channel with a filter of its own, and the activation that follows, in one pass.
 ///
@@ -37,6 +37,11 @@ pub fn depthwise_conv2d(
     let sizes = Sizes::of_2d(&options, n, [1, c], [height, width], [kh, kw]);
     let geometry = Geometry { c_in: c, ..sizes.check(one, bias)? };
     if !on_cpu_kernel(x) {
+        let shape = (n, geometry.output[1], geometry.output[2], c).into();
+        let whole = Geometry { c_out: c, ..geometry };
+        if let Some(y) = cuda::layer([x, w], bias, (&whole, c), activation, None, &shape)? {
+            return Ok(y);
+        }
         let y = portable::conv2d(&to_channels_first(x)?, w, bias, &options)?;
         return from_channels_first(&portable::activate(&y, activation)?);
     }
@@ -70,6 +75,9 @@ pub fn lrn(x: &Tensor, options: &Lrn) -> Result<Tensor> {
         return Err(OpError::argument("lrn", "x", "must have channels, has no axes"));
     };
     if !on_cpu_kernel(x) {
+        if let Some(y) = cuda::lrn(x, options)? {
+            return Ok(y);
+        }
         let y = portable::lrn(&x.reshape(((), channels, 1, 1))?, options)?;
         return Ok(y.reshape(x.shape())?);
     }

@@ -8,6 +8,7 @@ use rayon::prelude::*;
 
 use super::simd::{Lane, Real, dispatch};
 use super::{Scalar, on_cpu_kernel};
+use crate::cuda;
 
 /// Parameters that one task updates.
 const ELEMENTS: usize = 1 << 15;
@@ -22,6 +23,16 @@ pub(crate) struct Step {
     pub(crate) rate: f64,
     /// The square root of the second moment's correction.
     pub(crate) root: f64,
+}
+
+/// A parameter, its gradient and its moments, all f32 and of one shape on one GPU; parameter and moments are changed in
+/// place.
+#[cfg_attr(not(feature = "cuda"), allow(dead_code))]
+pub(crate) struct Item<'a> {
+    pub(crate) parameter: &'a Tensor,
+    pub(crate) gradient: &'a Tensor,
+    pub(crate) moments: [&'a Tensor; 2],
+    pub(crate) step: Step,
 }
 
 /// The first and the second moment of a parameter's gradient.
@@ -40,7 +51,8 @@ impl Moments {
         Ok(match m.dtype() {
             F32 if on_cpu_kernel(m) => Self::F32(m.flatten_all()?.to_vec1()?, v.flatten_all()?.to_vec1()?),
             F64 if on_cpu_kernel(m) => Self::F64(m.flatten_all()?.to_vec1()?, v.flatten_all()?.to_vec1()?),
-            _ => Self::Tensors(m.detach(), v.detach()),
+            // Of their own, as a GPU's kernel changes them in place.
+            _ => Self::Tensors(m.copy()?.detach(), v.copy()?.detach()),
         })
     }
 
@@ -60,9 +72,19 @@ impl Moments {
         Ok(match self {
             Self::F32(m, v) => (Tensor::from_slice(m, shape, cpu)?, Tensor::from_slice(v, shape, cpu)?),
             Self::F64(m, v) => (Tensor::from_slice(m, shape, cpu)?, Tensor::from_slice(v, shape, cpu)?),
-            // Never changed in place.
-            Self::Tensors(m, v) => (m.clone(), v.clone()),
+            // On a GPU they are changed in place.
+            Self::Tensors(m, v) => (m.copy()?, v.copy()?),
         })
+    }
+
+    /// The moments that a GPU's kernel changes in place, where it serves.
+    pub(crate) fn on_gpu(&self, var: &Var) -> Option<[Tensor; 2]> {
+        match self {
+            Self::Tensors(m, v) if cuda::serves(var) && var.dtype() == candle_core::DType::F32 => {
+                Some([m.clone(), v.clone()])
+            }
+            _ => None,
+        }
     }
 
     /// Updates the moments and the variable.

@@ -4,10 +4,14 @@
 
 mod adam;
 mod arguments;
+mod cuda_kernels;
 mod dropout;
+mod encoder;
 mod golden;
 mod gradients;
 mod init;
+#[cfg(feature = "cuda")]
+mod on_gpu;
 mod portable;
 mod threads;
 mod winograd;

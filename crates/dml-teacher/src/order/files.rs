@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{Device, Tensor};
 use serde_json::Value;
 
+use crate::cache::temporary_in;
 use crate::{Result, TeacherError};
 
 /// A vocabulary's file and what it says.
@@ -51,7 +52,7 @@ fn whole(
     path: &Path,
     write: impl FnOnce(&mut tempfile::NamedTempFile) -> Result<()>,
 ) -> Result<()> {
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(io(path))?;
+    let mut file = temporary_in(folder).map_err(io(path))?;
     write(&mut file)?;
     file.as_file().sync_all().map_err(io(path))?;
     file.persist(path).map_err(|error| io(path)(error.error))?;

@@ -10,8 +10,8 @@ import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, Transformer
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-from transformers import (BertConfig, BertModel, DistilBertConfig, DistilBertModel, PreTrainedTokenizerFast, RobertaConfig,
-                          RobertaModel)
+from transformers import (BertConfig, BertModel, DistilBertConfig, DistilBertModel, MPNetConfig, MPNetModel,
+                          PreTrainedTokenizerFast, RobertaConfig, RobertaModel)
 
 folder = pathlib.Path(__file__).parent / "family"
 words = ["a", "dog", "cat", "runs", "sleeps", "the", "on", "grass"]
@@ -49,6 +49,7 @@ def vectors(name):
     return model.encode(sentences, normalize_embeddings=True).tolist()
 
 
+torch.manual_seed(0)
 shutil.rmtree(folder, ignore_errors=True)
 bert = tokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]"], "[CLS]", "[SEP]", "[PAD]", "[UNK]", 9)
 roberta = tokenizer(["<s>", "<pad>", "</s>", "<unk>"], "<s>", "</s>", "<pad>", "<unk>", 10**30)
@@ -66,7 +67,8 @@ flags = {"word_embedding_dimension": 8, "pooling_mode_cls_token": False, "poolin
 (old / "sentence_bert_config.json").write_text('{"max_seq_length": 7, "do_lower_case": false}')
 make("roberta", RobertaModel(RobertaConfig(vocab_size=12, type_vocab_size=1, pad_token_id=1, **sizes)), roberta,
      [Pooling(8, pooling_mode="mean_sqrt_len_tokens"), Normalize()])
-out = {"sentences": sentences, "models": {name: vectors(name) for name in ["bert", "distilbert", "roberta"]}}
+make("mpnet", MPNetModel(MPNetConfig(vocab_size=12, **(sizes | dict(max_position_embeddings=32)))), roberta, [Pooling(8), Normalize()])
+out = {"sentences": sentences, "models": {name: vectors(name) for name in ["bert", "distilbert", "mpnet", "roberta"]}}
 # The same weights in torch's own form, which is read where there is no other.
 from safetensors.torch import load_file
 torch.save(load_file(folder / "roberta/model.safetensors"), folder / "roberta/pytorch_model.bin")

@@ -183,7 +183,7 @@ pub(super) fn root(kind: &str) -> Option<RootConfig> {
     Some(match kind {
         "c3d" => RootConfig::C3d { dropout: 0.5 },
         "vgg-s" => RootConfig::VggS { dropout: 0.5 },
-        "efficientnet-lite0" => RootConfig::EfficientNetLite0 { hidden: 1024, dropout: 0.5 },
+        "efficientnet-lite0" => RootConfig::EfficientNetLite0 { size: 224, hidden: 1024, dropout: 0.5 },
         _ => return None,
     })
 }

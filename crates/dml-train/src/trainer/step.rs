@@ -43,18 +43,20 @@ impl Trainer<'_> {
             losses.extend(self.objective(phase, stream, draw, inputs, responders)?);
         }
         let mut total: Option<Tensor> = None;
-        let mut terms = BTreeMap::new();
-        for (name, weight, loss) in &losses {
+        for (_, weight, loss) in &losses {
             let weighted = (loss * *weight)?;
             total = Some(match total {
                 Some(total) => (total + weighted)?,
                 None => weighted,
             });
-            terms.insert(name.clone(), value(loss)?);
         }
         let total =
             total.ok_or_else(|| TrainError::invalid(format!("phase {:?} has no loss", phase.name)))?;
-        let total_value = value(&total)?;
+        // A look at a value waits for a GPU, so there is one, when the backward pass is on its way.
+        let gradients = dml_ops::backward(&total)?;
+        let mut read = values(losses.iter().map(|(.., loss)| loss).chain([&total]))?;
+        let total_value = read.pop().unwrap_or(f64::NAN);
+        let terms: BTreeMap<String, f64> = losses.iter().map(|(name, ..)| name.clone()).zip(read).collect();
         if !total_value.is_finite() {
             return Err(self.not_finite(step, phase, draws, total_value, &terms));
         }
@@ -66,7 +68,7 @@ impl Trainer<'_> {
                 self.emit(Event::GradientCosine { phase: number, step, pairs });
             }
         }
-        Ok(dml_ops::backward(&total)?)
+        Ok(gradients)
     }
 
     fn not_finite(
@@ -138,9 +140,11 @@ fn preserved(task: &str) -> String {
     format!("{task} kept")
 }
 
-/// A scalar as a number.
-fn value(loss: &Tensor) -> Result<f64> {
-    Ok(f64::from(loss.to_dtype(DType::F32)?.to_scalar::<f32>()?))
+/// Scalars as numbers, in one transfer.
+fn values<'a>(losses: impl Iterator<Item = &'a Tensor>) -> Result<Vec<f64>> {
+    let all =
+        losses.map(|loss| loss.to_dtype(DType::F32)?.reshape(1)).collect::<candle_core::Result<Vec<_>>>()?;
+    Ok(Tensor::cat(&all, 0)?.to_vec1::<f32>()?.into_iter().map(f64::from).collect())
 }
 
 /// Every parameter that the phase trains, and whose head takes part, must have a gradient.
