@@ -129,7 +129,7 @@ fn check(bench: &Bench, method: Method, settings: &Settings) {
         for (other, params, events) in &ranks {
             assert!(*params == ranks[0].1, "{method} on {size}: ranks differ");
             let moved = distance(params, &alone);
-            assert!(moved < 2e-5, "{method} on {size}: {moved} from one process");
+            assert!(moved < 2e-6, "{method} on {size}: {moved} from one process");
             for ((name, value), (expected_name, expected)) in told(events).iter().zip(&expected) {
                 assert_eq!(name, expected_name);
                 assert!(
@@ -184,7 +184,7 @@ fn a_run_goes_on_with_another_number_of_ranks() {
         });
         assert_eq!(resumed, resume.then_some(9));
         let moved = distance(&params, &expected);
-        assert!(moved < 2e-5, "on {size}: {moved}");
+        assert!(moved < 2e-6, "on {size}: {moved}");
         for entry in std::fs::read_dir(place.path().join("checkpoints")).unwrap() {
             let path = entry.unwrap().path();
             if path.file_name().unwrap().to_string_lossy().as_ref() > "step-00000009" {
