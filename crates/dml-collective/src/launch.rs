@@ -50,7 +50,8 @@ impl Launch {
 
     fn read(variable: &dyn Fn(&str) -> Option<String>) -> Result<Self> {
         let number = |name: &str| {
-            let wrong = |text: &str| format!("the environment variable {name} is {text:?}, which is no number");
+            let wrong =
+                |text: &str| format!("the environment variable {name} is {text:?}, which is no number");
             variable(name)
                 .map(|text| text.parse::<usize>().map_err(|_| CollectiveError::Launch(wrong(&text))))
                 .transpose()
@@ -89,7 +90,10 @@ impl Launch {
 mod tests {
     use super::*;
 
-    fn check(variables: &[(&str, &str)], expected: std::result::Result<(Launcher, usize, usize, usize), &str>) {
+    fn check(
+        variables: &[(&str, &str)],
+        expected: std::result::Result<(Launcher, usize, usize, usize), &str>,
+    ) {
         let lookup = |name: &str| {
             variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_string())
         };
@@ -128,7 +132,8 @@ mod tests {
 
     #[test]
     fn rank_0_waits_where_the_launcher_says() {
-        let launch = |master| Launch { launcher: Launcher::Torchrun, rank: 0, size: 2, local_rank: 0, master };
+        let launch =
+            |master| Launch { launcher: Launcher::Torchrun, rank: 0, size: 2, local_rank: 0, master };
         let address = launch(Some(("127.0.0.1".to_string(), 29500))).address().unwrap();
         assert_eq!(address.to_string(), "127.0.0.1:29500");
         assert!(launch(None).address().unwrap_err().to_string().contains("MASTER_ADDR"));

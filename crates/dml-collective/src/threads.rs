@@ -121,7 +121,8 @@ mod tests {
 
     fn on_all<T: Send>(size: usize, work: impl Fn(Threads) -> T + Sync) -> Vec<T> {
         std::thread::scope(|scope| {
-            let ranks: Vec<_> = Threads::new(size).into_iter().map(|rank| scope.spawn(|| work(rank))).collect();
+            let ranks: Vec<_> =
+                Threads::new(size).into_iter().map(|rank| scope.spawn(|| work(rank))).collect();
             ranks.into_iter().map(|rank| rank.join().unwrap()).collect()
         })
     }
