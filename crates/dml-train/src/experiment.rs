@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use candle_core::{DType, Device, Tensor};
+use dml_collective::{Alone, Collective};
 use dml_model::{MultiTaskNet, NetConfig, Params};
 use dml_teacher::SentenceEncoder;
 use sha2::{Digest, Sha256};
@@ -188,11 +189,25 @@ impl Experiment {
     /// # Errors
     /// See [`Trainer::run`].
     pub fn run_from(&self, params: &Params, run: &Run, sink: &mut dyn FnMut(&Event)) -> Result<Outcome> {
+        self.run_on(Arc::new(Alone), params, run, sink)
+    }
+
+    /// Trains the network of these parameters as one of several ranks. The configuration's batch is that of all together.
+    ///
+    /// # Errors
+    /// See [`Trainer::run`].
+    pub fn run_on(
+        &self,
+        ranks: Arc<dyn Collective>,
+        params: &Params,
+        run: &Run,
+        sink: &mut dyn FnMut(&Event),
+    ) -> Result<Outcome> {
         let tasks = self.tasks(run.method);
         let schedule = self.schedule(run.method)?;
         let (sets, evals) = (&self.source.sets, &self.source.evals);
         let problem = Problem { net: &self.net, params, tasks: &tasks, sets, evals };
-        Trainer::new(problem, self.settings(run), sink)?.run(&schedule)
+        Trainer::new(problem, self.settings(run), sink)?.with_ranks(ranks).run(&schedule)
     }
 
     fn settings(&self, run: &Run) -> Settings {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
 use serde::{Deserialize, Serialize};
 
@@ -51,14 +52,16 @@ pub(crate) fn drift(task: &Task, old: &Tensor, new: &Tensor) -> Result<(Option<f
     Ok((kl, cosine))
 }
 
-/// Cosines between the gradients that each loss has on the parameters of the root, for every pair of losses.
+/// Cosines between the gradients that each loss has on the parameters of the root, for every pair of losses; `mean` makes
+/// those of all ranks of those of one.
 pub(crate) fn gradient_cosines(
     losses: &[(String, f64, Tensor)],
     vars: &[(String, Var)],
+    mean: &dyn Fn(GradStore) -> Result<GradStore>,
 ) -> Result<BTreeMap<String, f64>> {
     let mut gradients = Vec::new();
     for (_, _, loss) in losses {
-        let all = dml_ops::backward(loss)?;
+        let all = mean(dml_ops::backward(loss)?)?;
         let of_root = vars.iter().filter(|(name, _)| name.starts_with("root."));
         gradients.push(of_root.map(|(_, var)| all.get(var).cloned()).collect::<Vec<Option<Tensor>>>());
     }
@@ -135,9 +138,9 @@ mod tests {
         let losses = [("a", along(&[1.0, 0.0])), ("b", along(&[-2.0, 0.0])), ("c", along(&[0.0, 3.0]))]
             .map(|(name, loss)| (name.to_string(), 1.0, loss));
         let vars = vec![("root.w".to_string(), var.clone())];
-        let pairs = gradient_cosines(&losses, &vars).unwrap();
+        let pairs = gradient_cosines(&losses, &vars, &Ok).unwrap();
         assert_eq!(pairs.values().copied().collect::<Vec<_>>(), [-1.0, 0.0, 0.0]);
-        assert!(gradient_cosines(&losses, &[("head.w".to_string(), var)]).unwrap().is_empty());
+        assert!(gradient_cosines(&losses, &[("head.w".to_string(), var)], &Ok).unwrap().is_empty());
     }
 
     #[test]
