@@ -53,7 +53,7 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
-        assert!(Cli::try_parse_from(["xtask", "test"]).is_ok());
+        assert!(Cli::try_parse_from(["xtask", "test", "--mpi"]).is_ok());
         assert!(Cli::try_parse_from(["xtask", "prepare-data", "ucf101", "voc2012"]).is_ok());
         assert!(Cli::try_parse_from(["xtask", "prepare-data", "--help"]).is_ok());
         assert!(Cli::try_parse_from(["xtask", "no-such-chore"]).is_err());

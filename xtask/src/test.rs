@@ -13,13 +13,19 @@ use crate::{ffmpeg, step};
 /// The environment is passed on: DML_REAL_DATA names a folder of real data, DML_WEIGHTS one of pretrained weights; tests
 /// that need them say so on one line where they are unset.
 #[derive(clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// Build dml with the feature mpi, and run the tests that start several processes; takes an MPI and libclang
+    #[arg(long)]
+    mpi: bool,
+}
 
-pub(crate) fn run(_args: &Args) -> Result<()> {
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let features: &[&str] = if args.mpi { &["--features", "dml-cli/mpi"] } else { &[] };
     ffmpeg::ensure();
     step::cargo(&["fmt", "--all", "--check"])?;
-    step::cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])?;
-    step::cargo(&["test", "--workspace", "--locked"])?;
+    let clippy = ["clippy", "--workspace", "--all-targets", "--locked"];
+    step::cargo(&[&clippy, features, &["--", "-D", "warnings"]].concat())?;
+    step::cargo(&[&["test", "--workspace", "--locked"], features].concat())?;
     println!("All checks passed.");
     Ok(())
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use clap::{Args, Parser, Subcommand};
+use dml_collective::Launch;
 use dml_train::{Config, Method};
 
 use crate::compare::CompareArgs;
@@ -104,7 +105,8 @@ pub(crate) struct ConfigArgs {
     /// Any setting of the configuration, such as `training.block=1` or `optimizer.adam=shared`; repeatable.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
-    /// Where to compute: `cpu`, `cuda` or `cuda:N` (in a build with the feature `cuda`).
+    /// Where to compute: `cpu`, `cuda` or `cuda:N` (in a build with the feature `cuda`). Of several processes each takes with
+    /// `cuda` the GPU of its number on its machine.
     #[arg(long, default_value = "cpu")]
     device: String,
 }
@@ -205,6 +207,14 @@ impl ConfigArgs {
     pub(crate) fn device(&self) -> Result<Device> {
         device(&self.device)
     }
+
+    /// The device of one of several processes: `cuda` is the GPU of its number on its machine.
+    pub(crate) fn device_of(&self, launch: &Launch) -> Result<Device> {
+        match self.device.as_str() {
+            "cuda" if launch.size > 1 => device(&format!("cuda:{}", launch.local_rank)),
+            name => device(name),
+        }
+    }
 }
 
 /// A float as TOML: with a point, so that it is not read as an integer.
@@ -224,7 +234,10 @@ pub(crate) fn device(name: &str) -> Result<Device> {
             }
             let number =
                 number.parse().with_context(|| format!("device {name:?}: {number:?} is not a number"))?;
-            Device::new_cuda(number).with_context(|| format!("opening device {name:?}"))
+            let device = Device::new_cuda(number).with_context(|| format!("opening device {name:?}"))?;
+            #[cfg(feature = "cuda")]
+            dml_ops::keep_memory(&device)?;
+            Ok(device)
         }
         _ => bail!("unknown device {name:?}: there are cpu, cuda and cuda:N"),
     }

@@ -46,7 +46,12 @@ impl Environment {
 
 /// What this program was built with.
 pub(crate) fn features() -> Vec<&'static str> {
-    let known = [("cuda", cfg!(feature = "cuda")), ("cudnn", cfg!(feature = "cudnn"))];
+    let known = [
+        ("cuda", cfg!(feature = "cuda")),
+        ("cudnn", cfg!(feature = "cudnn")),
+        ("mpi", cfg!(feature = "mpi")),
+        ("nccl", cfg!(feature = "nccl")),
+    ];
     known.into_iter().filter(|(_, on)| *on).map(|(name, _)| name).collect()
 }
 

@@ -2,8 +2,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use candle_core::Device;
+use dml_collective::{Collective, Launch};
 use dml_train::{CheckpointConfig, Config, Event, Experiment, Log, MonitorConfig, Run, Score};
 
 use crate::args::TrainArgs;
@@ -14,58 +15,106 @@ use crate::tui::Screen;
 use crate::{Done, runs, table};
 
 pub(crate) fn run(args: &TrainArgs, stop: &Arc<AtomicBool>) -> Result<Done> {
-    let resumed = args.resume.as_deref().map(runs::to_resume).transpose()?;
+    let launch = Launch::here()?;
+    let device = args.config.device_of(&launch)?;
+    let ranks = dml_collective::open(&launch, &device)?;
+    match run_on(&ranks, args, device, stop) {
+        Err(error) if ranks.size() > 1 => {
+            // The others would wait for this one, so all end here.
+            complain(&format!("rank {}: error: {error:#}", ranks.rank()));
+            ranks.abort(1)
+        }
+        done => done,
+    }
+}
+
+fn run_on(
+    ranks: &Arc<dyn Collective>,
+    args: &TrainArgs,
+    device: Device,
+    stop: &Arc<AtomicBool>,
+) -> Result<Done> {
+    let first = ranks.rank() == 0;
+    let resumed = match &args.resume {
+        Some(which) => Some(agreed(&**ranks, || runs::to_resume(which))?),
+        None => None,
+    };
     let config = match &resumed {
         Some(folder) => unchanged(args, &runs::config(folder)?)?,
-        None => args.config.resolve(args.method, args.seed)?,
+        None => {
+            // A run of several ranks is that of one process with all their samples in a batch, and is written as such.
+            let mut config = args.config.resolve(args.method, args.seed)?;
+            config.training.batch *= ranks.size();
+            config
+        }
     };
-    let device = args.config.device()?;
     let mut progress = Progress::new("");
-    let mut show = |event: &Event| match args.json {
-        true => say(&serde_json::to_string(event).unwrap_or_default()),
-        false => progress.show(event),
+    let mut show = |event: &Event| match (first, args.json) {
+        (false, _) => {}
+        (true, true) => say(&serde_json::to_string(event).unwrap_or_default()),
+        (true, false) => progress.show(event),
     };
+    // Rank 0 fills the cache, and the others read it.
+    if !first {
+        ranks.barrier()?;
+    }
     let experiment = Experiment::prepare(&config, &device, stop, &mut show)?;
     // A schedule that cannot run is refused before anything is written.
     experiment.schedule(config.method)?;
+    if first {
+        ranks.barrier()?;
+    }
     let resume = resumed.is_some();
     let folder = match resumed {
         Some(folder) => folder,
-        None => runs::create(args.out.as_deref(), &config)?,
+        None => agreed(&**ranks, || runs::create(args.out.as_deref(), &config))?,
     };
-    train(args, &config, &experiment, Place { folder, resume, device }, stop)
+    let run =
+        Run { method: config.method, seed: config.seed, folder: Some(folder), resume, stop: stop.clone() };
+    match first {
+        true => train(args, &experiment, ranks, &run, device),
+        false => help(&experiment, ranks, &run),
+    }
 }
 
-struct Place {
-    folder: PathBuf,
-    resume: bool,
-    device: Device,
+/// A folder that rank 0 chooses or makes, and all must see.
+fn agreed(ranks: &dyn Collective, choose: impl FnOnce() -> Result<PathBuf>) -> Result<PathBuf> {
+    if ranks.size() == 1 {
+        return choose();
+    }
+    let mut path = Vec::new();
+    if ranks.rank() == 0 {
+        let chosen = choose()?;
+        let text = chosen.to_str();
+        path = text.with_context(|| format!("{} is not UTF-8", chosen.display()))?.into();
+    }
+    ranks.broadcast(&mut path)?;
+    Ok(String::from_utf8(path)?.into())
+}
+
+/// Trains as one of the ranks that write and show nothing.
+fn help(experiment: &Experiment, ranks: &Arc<dyn Collective>, run: &Run) -> Result<Done> {
+    let outcome = experiment.run_on(ranks.clone(), &experiment.params(run.seed)?, run, &mut |_| {})?;
+    Ok(if outcome.interrupted { Done::Interrupted } else { Done::Whole })
 }
 
 fn train(
     args: &TrainArgs,
-    config: &Config,
     experiment: &Experiment,
-    place: Place,
-    stop: &Arc<AtomicBool>,
+    ranks: &Arc<dyn Collective>,
+    run: &Run,
+    device: Device,
 ) -> Result<Done> {
-    let Place { folder, resume, device } = place;
+    let folder = run.folder.clone().unwrap_or_default();
     let _hold = runs::hold(&folder, &Environment::here(&device))?;
     let mut log = Log::open(&folder.join(runs::METRICS))?;
     let mut board = TensorBoard::create(&folder)?;
-    let run = Run {
-        method: config.method,
-        seed: config.seed,
-        folder: Some(folder.clone()),
-        resume,
-        stop: stop.clone(),
-    };
     let mut view = match (args.json, args.tui) {
         (true, _) => View::Json,
-        (_, true) => View::Screen(Screen::open(&folder.display().to_string(), stop)?),
+        (_, true) => View::Screen(Screen::open(&folder.display().to_string(), &run.stop)?),
         _ => View::Lines(Progress::new(""), vec![]),
     };
-    let outcome = experiment.run(&run, &mut |event| {
+    let outcome = experiment.run_on(ranks.clone(), &experiment.params(run.seed)?, run, &mut |event| {
         log.write(event);
         board.write(event);
         view.show(event);

@@ -28,7 +28,7 @@ mod violation;
 pub use activation::{Activation, relu, relu6};
 pub use adam::{Adam, AdamConfig};
 pub use algorithm::{Algorithm, Precision, precision, set_benchmark, set_exact, set_precision};
-pub use backward::backward;
+pub use backward::{PassForm, backward, backward_telling};
 pub use conv::{Conv2d, Conv3d, Padding2d, conv2d, conv3d};
 #[cfg(feature = "cuda")]
 pub use cuda::{DeviceMemory, device_memory, keep_memory};

@@ -57,7 +57,7 @@ impl Decoder<'_> {
     }
 }
 
-/// Decodes what is not stored yet and finishes the set.
+/// Decodes what is not stored yet, of all or of the part that is asked for, and finishes the set or the part.
 ///
 /// # Errors
 /// If it is interrupted, if a file cannot be written, or if more could not be decoded than is borne.
@@ -69,8 +69,12 @@ pub(crate) fn decode(
     decoder: &Decoder<'_>,
     differences: Vec<String>,
 ) -> Result<Summary> {
-    let (name, items, run) = (manifest.name, &found.items, decoder.run);
-    let (mut writer, keys) = Writer::resume(&dir.join("shards"), name.as_str(), options.shards)?;
+    let (name, run) = (manifest.name, decoder.run);
+    let (items, prefix) = match options.part {
+        Some(part) => (&found.items[part.range(found.items.len())], part.prefix(name)),
+        None => (&found.items[..], name.to_string()),
+    };
+    let (mut writer, keys) = Writer::resume(&dir.join("shards"), &prefix, options.shards)?;
     let kept: HashSet<&str> = keys.iter().map(String::as_str).collect();
     let todo = remaining(name, items, &keys);
     let before = items.len() - todo.len();
@@ -105,7 +109,7 @@ pub(crate) fn decode(
                 let id = items[todo[number]].id.clone();
                 run.send(Event::LeftOut { id: id.clone(), reason: reason.clone() });
                 failures.push((id, reason));
-                bearable(&failures, items.len(), options.failures)?;
+                bearable(&failures, found.items.len(), options.failures)?;
             }
             Err(Unreadable::Other(error)) => return Err(error),
         }
@@ -113,13 +117,13 @@ pub(crate) fn decode(
         Ok(())
     })?;
     run.send(Event::Finished);
-    if samples == 0 {
+    if samples == 0 && options.part.is_none() {
         let first = failures.first().map(|(id, reason)| format!("{id}: {reason}")).unwrap_or_default();
         let (failed, of) = (failures.len(), items.len());
         return Err(PrepareError::Failures { failed, of, percent: options.failures, first });
     }
     let summary = Summary { samples, items: items.len() - failures.len(), failures, differences };
-    writer.finish(json!({
+    let metadata = json!({
         "dataset": name,
         "title": manifest.title,
         "licence": manifest.licence,
@@ -133,7 +137,11 @@ pub(crate) fn decode(
         "items": summary.items,
         "failures": summary.failures,
         "differences": summary.differences,
-    }))?;
+    });
+    match options.part {
+        Some(_) => writer.finish_part(metadata)?,
+        None => writer.finish(metadata)?,
+    }
     Ok(summary)
 }
 
@@ -153,7 +161,8 @@ fn remaining(name: Name, items: &[Item], keys: &[String]) -> Vec<usize> {
     (0..items.len()).filter(|&number| open(&items[number])).collect()
 }
 
-fn bearable(failures: &[(String, String)], of: usize, percent: f64) -> Result<()> {
+/// An error if so many failures of so many videos or images are more than is borne.
+pub(crate) fn bearable(failures: &[(String, String)], of: usize, percent: f64) -> Result<()> {
     let failed = failures.len();
     if failed as f64 * 100.0 <= percent * of as f64 {
         return Ok(());

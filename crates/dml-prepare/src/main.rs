@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
-use dml_prepare::{Event, Manifest, Name, Options, Outcome, PrepareError, Run, Summary};
+use dml_prepare::{Event, Manifest, Name, Options, Outcome, PartOf, PrepareError, Run, Summary};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Fetch, check, unpack and decode datasets for training
@@ -43,6 +43,11 @@ struct Args {
     /// Videos or images decoded at the same time [default: one a core]
     #[arg(long, value_name = "N")]
     jobs: Option<std::num::NonZeroUsize>,
+
+    /// Prepare one part of several, such as 3/8, as the jobs of an array on a shared file system do: each its own part, and the
+    /// last to end makes one dataset of all. Only one fetches and unpacks
+    #[arg(long, value_name = "NUMBER/OF", conflicts_with_all = ["verify", "list", "audit"])]
+    part: Option<PartOf>,
 
     /// Keep the downloaded archives
     #[arg(long)]
@@ -182,6 +187,15 @@ fn one(args: &Args, manifest: &Manifest, data: &Path, run: Run<'_>) -> dml_prepa
             let seconds = began.elapsed().as_secs_f64();
             format!("{}: prepared in {seconds:.1} s; {}", manifest.name, told(&summary))
         }
+        Outcome::Part(summary, missing) => {
+            let missing: Vec<String> = missing.iter().map(usize::to_string).collect();
+            format!(
+                "{}: this part is prepared; {}; parts still to come: {}",
+                manifest.name,
+                told(&summary),
+                missing.join(", ")
+            )
+        }
     })
 }
 
@@ -189,6 +203,7 @@ fn options(args: &Args, name: Name, data: &Path) -> Options {
     let mut options = Options::new(data);
     options.from = args.from.clone();
     options.jobs = args.jobs.map_or(options.jobs, usize::from);
+    options.part = args.part;
     options.keep_archives = args.keep_archives;
     options.failures = args.failures;
     options.time_limit = Duration::from_secs(args.time_limit);

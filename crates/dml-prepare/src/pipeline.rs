@@ -11,13 +11,14 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::clips::Sampling;
-use crate::decode::{Decoder, decode};
+use crate::decode::{Decoder, bearable, decode};
 use crate::error::io;
 use crate::event::Run;
 use crate::fetch::{Fetcher, Network, Offer};
 use crate::files::remove;
 use crate::layout;
 use crate::manifest::{Lock, Manifest, Name};
+use crate::part::{self, PartOf, Parts};
 use crate::sources::sources;
 use crate::video::Ffmpeg;
 use crate::{PrepareError, Result};
@@ -31,6 +32,8 @@ pub struct Options {
     pub from: Option<PathBuf>,
     /// Videos or images that are decoded at the same time.
     pub jobs: usize,
+    /// The part of the dataset's videos or images to decode, where several preparations share the work; all by default.
+    pub part: Option<PartOf>,
     /// Whether downloaded archives are kept.
     pub keep_archives: bool,
     /// How clips are cut; [`sampling`] gives the dataset's own.
@@ -57,6 +60,7 @@ impl Options {
             data: data.into(),
             from: None,
             jobs: std::thread::available_parallelism().map_or(1, usize::from),
+            part: None,
             keep_archives: false,
             sampling: None,
             short_side: 256,
@@ -86,6 +90,8 @@ pub enum Outcome {
     Already(Summary),
     /// The dataset is prepared.
     Prepared(Summary),
+    /// The part that was asked for is prepared, and these are not yet. Who prepares the last one finishes the dataset.
+    Part(Summary, Vec<usize>),
 }
 
 /// What a prepared set holds.
@@ -102,7 +108,9 @@ pub struct Summary {
 }
 
 /// Prepares a dataset: fetches what is missing, unpacks it, decodes it and writes `<data>/<name>` with its split files
-/// and `shards`. Continues what was interrupted; does nothing if it is all there.
+/// and `shards`. Continues what was interrupted; does nothing if it is all there. Where a part is asked for, others may
+/// prepare other parts at the same time, also on other machines that see the same folder; what has to be fetched and unpacked
+/// is by one of them, while the others wait.
 ///
 /// # Errors
 /// The first thing that cannot be got over, see [`PrepareError`]. What was downloaded, unpacked and written until then
@@ -110,12 +118,16 @@ pub struct Summary {
 pub fn prepare(manifest: &Manifest, options: &Options, run: Run<'_>) -> Result<Outcome> {
     let dir = options.data.join(manifest.name.as_str());
     std::fs::create_dir_all(&dir).map_err(io(&dir))?;
-    let _lock = exclusive(&dir)?;
+    let held = match options.part {
+        Some(_) => wait_for(&dir, run)?,
+        None => exclusive(&dir, LOCK)?,
+    };
     let settings = settings(manifest.name, options)?;
     if let Some(summary) = finished(&dir, &settings)? {
         clean(&dir, options)?;
         return Ok(Outcome::Already(summary));
     }
+    part::check_division(&dir, manifest.name, options.part)?;
     // Asked for first: a missing program should not show after a download of hours.
     let ffmpeg = match manifest.name.is_video() {
         true => Some(Ffmpeg::find()?.with_time_limit(options.time_limit)),
@@ -135,9 +147,44 @@ pub fn prepare(manifest: &Manifest, options: &Options, run: Run<'_>) -> Result<O
         run.note(format!("{}: {text}", manifest.name));
     }
     let decoder = Decoder { ffmpeg: ffmpeg.as_ref(), settings: &settings, run };
-    let summary = decode(manifest, options, &dir, &found, &decoder, differences)?;
-    clean(&dir, options)?;
-    Ok(Outcome::Prepared(summary))
+    let Some(part) = options.part else {
+        let summary = decode(manifest, options, &dir, &found, &decoder, differences)?;
+        clean(&dir, options)?;
+        return Ok(Outcome::Prepared(summary));
+    };
+    part::look(&dir, manifest.name, part, &json!(settings))?;
+    drop(held);
+    let own = {
+        let _held = exclusive(&dir, &format!("{LOCK}-part{}of{}", part.number, part.of))?;
+        // Another may have finished the set, or this part, in the meantime.
+        if let Some(summary) = finished(&dir, &settings)? {
+            return Ok(Outcome::Already(summary));
+        }
+        match dml_data::shards::part(&dir.join("shards"), &part.prefix(manifest.name))? {
+            Some(metadata) => summary_of(&metadata),
+            None => Some(decode(manifest, options, &dir, &found, &decoder, vec![])?),
+        }
+    };
+    let _held = wait_for(&dir, run)?;
+    if let Some(summary) = finished(&dir, &settings)? {
+        return Ok(Outcome::Prepared(summary));
+    }
+    match part::look(&dir, manifest.name, part, &json!(settings))? {
+        Parts::Missing(missing) => {
+            let own = own.unwrap_or(Summary { samples: 0, items: 0, failures: vec![], differences });
+            Ok(Outcome::Part(own, missing))
+        }
+        Parts::Whole(metadata) => {
+            let summary = part::summed(&dir, &metadata, differences)?;
+            bearable(&summary.failures, found.items.len(), options.failures)?;
+            part::merge(&dir, manifest.name, part, &metadata, &summary)?;
+            clean(&dir, options)?;
+            for part in part.all() {
+                remove(&dir.join(format!("{LOCK}-part{}of{}", part.number, part.of)))?;
+            }
+            Ok(Outcome::Prepared(summary))
+        }
+    }
 }
 
 /// Checks a prepared set byte by byte, and its counts; gives the number of samples.
@@ -181,9 +228,28 @@ pub fn offers(manifest: &Manifest, network: &Network, run: Run<'_>) -> Vec<(Stri
     manifest.parts.iter().map(|part| (part.name.clone(), fetcher.offers(part))).collect()
 }
 
+/// The file whose lock is held by who works on a dataset.
+const LOCK: &str = ".lock";
+
+/// The dataset's lock, once those who prepare other parts have released it.
+fn wait_for(dir: &Path, run: Run<'_>) -> Result<File> {
+    let mut told = false;
+    loop {
+        run.check()?;
+        match exclusive(dir, LOCK) {
+            Err(PrepareError::Busy(_)) if !told => {
+                run.note(format!("{}: waiting for another process that fetches or unpacks", dir.display()));
+                told = true;
+            }
+            Err(PrepareError::Busy(_)) => {}
+            other => return other,
+        }
+    }
+}
+
 /// Held as long as one process works on a dataset.
-fn exclusive(dir: &Path) -> Result<File> {
-    let path = dir.join(".lock");
+fn exclusive(dir: &Path, lock: &str) -> Result<File> {
+    let path = dir.join(lock);
     let file = File::create(&path).map_err(io(&path))?;
     // A program that was just started holds copies of our open files for a moment, and with them the lock; so not at the
     // first refusal.
@@ -249,7 +315,11 @@ fn finished(dir: &Path, settings: &Settings) -> Result<Option<Summary>> {
 }
 
 fn summary(reader: &Reader) -> Option<Summary> {
-    let metadata = reader.metadata();
+    summary_of(reader.metadata())
+}
+
+/// The summary in the metadata of a set or of a part.
+pub(crate) fn summary_of(metadata: &Value) -> Option<Summary> {
     let strings = |value: &Value| -> Option<Vec<String>> {
         value.as_array()?.iter().map(|text| text.as_str().map(str::to_owned)).collect()
     };

@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
+use dml_collective::Alone;
 use dml_data::Labels;
 use dml_metrics::Interpolation;
 
@@ -92,7 +93,7 @@ impl Experiment {
         let batch = self.config().training.batch;
         let mut sets = Vec::new();
         for set in self.evals() {
-            let outputs = outputs(&net, &set.dataset, &tasks, batch, self.device(), &mut || true)?;
+            let outputs = outputs(&net, &set.dataset, &tasks, batch, self.device(), &Alone, &mut || true)?;
             sets.push(Answered { set: set.clone(), outputs: outputs.unwrap_or_default() });
         }
         let schedule = self.schedule(self.config().method)?;

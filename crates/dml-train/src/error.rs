@@ -62,6 +62,14 @@ pub enum TrainError {
         /// What differs.
         changes: Vec<String>,
     },
+    /// The ranks of a run do not compute the same.
+    #[error("rank {rank} does not compute what rank 0 does: {}", differences.join("; "))]
+    Ranks {
+        /// The first that differs.
+        rank: usize,
+        /// What differs.
+        differences: Vec<String>,
+    },
     /// A file cannot be read or written.
     #[error("{}: {source}", path.display())]
     Io {
@@ -70,6 +78,9 @@ pub enum TrainError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// From the ranks of a run.
+    #[error(transparent)]
+    Collective(#[from] dml_collective::CollectiveError),
     /// From the data.
     #[error(transparent)]
     Data(#[from] dml_data::DataError),

@@ -3,6 +3,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
+use dml_collective::{Alone, Collective};
 use dml_data::{Dataset, Prefetch, View};
 use dml_metrics::{Interpolation, Pools, Relevance, Retrieval};
 use dml_model::{Mode, MultiTaskNet};
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::targets::Targets;
+use crate::trainer::ranks::{gather_rows, part};
 
 /// A dataset to evaluate on, and the tasks judged on it. A set that carries the labels of several tasks, as only made
 /// data can, is judged on each.
@@ -52,26 +54,29 @@ impl Score {
 /// # Errors
 /// If a sample cannot be read or a measure cannot be taken, such as on NaN.
 pub fn evaluate(net: &MultiTaskNet, sets: &[EvalSet], batch: usize, device: &Device) -> Result<Vec<Score>> {
-    Ok(evaluate_while(net, sets, batch, device, &mut |_, _| true)?.unwrap_or_default())
+    Ok(evaluate_while(net, sets, batch, device, &Alone, &mut |_, _| true)?.unwrap_or_default())
 }
 
-/// The same, telling after every batch how many are done and of how many; none if it is told not to go on.
+/// The same by several ranks, each of which answers for a part of every set and measures the whole; telling after every batch
+/// how many are done and of how many. None if any is told not to go on.
 pub(crate) fn evaluate_while(
     net: &MultiTaskNet,
     sets: &[EvalSet],
     batch: usize,
     device: &Device,
+    ranks: &dyn Collective,
     go_on: &mut dyn FnMut(usize, usize) -> bool,
 ) -> Result<Option<Vec<Score>>> {
     let mut scores = Vec::new();
-    let (mut done, of) = (0, sets.iter().map(|set| set.dataset.len().div_ceil(batch.max(1))).sum());
+    let (mut done, of) =
+        (0, sets.iter().map(|set| part(set.dataset.len(), ranks).len().div_ceil(batch.max(1))).sum());
     for set in sets {
         let tasks: BTreeSet<&str> = set.judged.iter().map(|(_, task, _)| task.as_str()).collect();
         let mut count = || {
             done += 1;
             go_on(done, of)
         };
-        let Some(outputs) = outputs(net, &set.dataset, &tasks, batch, device, &mut count)? else {
+        let Some(outputs) = outputs(net, &set.dataset, &tasks, batch, device, ranks, &mut count)? else {
             return Ok(None);
         };
         scores.extend(set.scores(&outputs)?);
@@ -80,7 +85,7 @@ pub(crate) fn evaluate_while(
 }
 
 /// What the heads of these tasks answer for every sample, in evaluation mode and with the evaluation view: raw outputs. None
-/// if `go_on`, which is asked after every batch, says no.
+/// if `go_on`, which is asked after every batch, says no on any rank.
 ///
 /// # Shapes
 /// For each task (n, [`HeadConfig::outputs`](dml_model::HeadConfig::outputs)).
@@ -90,24 +95,38 @@ pub(crate) fn outputs(
     tasks: &BTreeSet<&str>,
     batch: usize,
     device: &Device,
+    ranks: &dyn Collective,
     go_on: &mut dyn FnMut() -> bool,
 ) -> Result<Option<BTreeMap<String, Tensor>>> {
     let mut rows: BTreeMap<&str, Vec<Tensor>> = tasks.iter().map(|&task| (task, Vec::new())).collect();
-    let order = (0..dataset.len()).collect();
-    let ahead = Prefetch::default();
+    let order = part(dataset.len(), ranks).collect();
+    let (ahead, mut stopped) = (Prefetch::default(), false);
     for loaded in ahead.batches(dataset.clone(), order, View::evaluation(), batch, device)? {
         let features = net.features(&loaded?.inputs, &Mode::Eval)?;
         for (task, rows) in &mut rows {
             rows.push(net.head(task, &features)?.to_dtype(DType::F32)?.to_device(&Device::Cpu)?);
         }
-        if !go_on() {
-            return Ok(None);
+        stopped = !go_on();
+        if stopped {
+            break;
         }
     }
-    rows.into_iter()
-        .map(|(task, rows)| Ok((task.to_string(), Tensor::cat(&rows, 0)?)))
-        .collect::<Result<_>>()
-        .map(Some)
+    if ranks.any(stopped)? {
+        return Ok(None);
+    }
+    let all = |rows: Vec<Tensor>| -> Result<Tensor> {
+        if ranks.size() == 1 {
+            return Ok(Tensor::cat(&rows, 0)?);
+        }
+        let own = match rows.is_empty() {
+            true => Tensor::zeros((0, 1), DType::F32, &Device::Cpu)?,
+            false => Tensor::cat(&rows, 0)?,
+        };
+        let all = gather_rows(ranks, &own)?;
+        let dim = all.len() / dataset.len().max(1);
+        Ok(Tensor::from_vec(all, (dataset.len(), dim), &Device::Cpu)?)
+    };
+    rows.into_iter().map(|(task, rows)| Ok((task.to_string(), all(rows)?))).collect::<Result<_>>().map(Some)
 }
 
 impl EvalSet {

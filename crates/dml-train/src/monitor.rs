@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{DType, Tensor, Var};
+use candle_core::backprop::GradStore;
+use candle_core::{DType, Device, Tensor, Var};
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
@@ -51,14 +52,16 @@ pub(crate) fn drift(task: &Task, old: &Tensor, new: &Tensor) -> Result<(Option<f
     Ok((kl, cosine))
 }
 
-/// Cosines between the gradients that each loss has on the parameters of the root, for every pair of losses.
+/// Cosines between the gradients that each loss has on the parameters of the root, for every pair of losses; `mean` makes
+/// those of all ranks of those of one.
 pub(crate) fn gradient_cosines(
     losses: &[(String, f64, Tensor)],
     vars: &[(String, Var)],
+    mean: &dyn Fn(GradStore) -> Result<GradStore>,
 ) -> Result<BTreeMap<String, f64>> {
     let mut gradients = Vec::new();
     for (_, _, loss) in losses {
-        let all = dml_ops::backward(loss)?;
+        let all = mean(dml_ops::backward(loss)?)?;
         let of_root = vars.iter().filter(|(name, _)| name.starts_with("root."));
         gradients.push(of_root.map(|(_, var)| all.get(var).cloned()).collect::<Vec<Option<Tensor>>>());
     }
@@ -84,8 +87,13 @@ pub(crate) fn gradient_cosines(
     Ok(pairs)
 }
 
-/// The largest resident memory of this process so far, in bytes, where the system tells.
-pub(crate) fn peak_memory() -> Option<u64> {
+/// The most memory so far, in bytes, where the system tells: what tensors took on a GPU, else the process's resident memory.
+pub(crate) fn peak_memory(device: &Device) -> Option<u64> {
+    #[cfg(feature = "cuda")]
+    if let Ok(Some(memory)) = dml_ops::device_memory(device) {
+        return Some(memory.peak);
+    }
+    let _ = device;
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
@@ -130,13 +138,13 @@ mod tests {
         let losses = [("a", along(&[1.0, 0.0])), ("b", along(&[-2.0, 0.0])), ("c", along(&[0.0, 3.0]))]
             .map(|(name, loss)| (name.to_string(), 1.0, loss));
         let vars = vec![("root.w".to_string(), var.clone())];
-        let pairs = gradient_cosines(&losses, &vars).unwrap();
+        let pairs = gradient_cosines(&losses, &vars, &Ok).unwrap();
         assert_eq!(pairs.values().copied().collect::<Vec<_>>(), [-1.0, 0.0, 0.0]);
-        assert!(gradient_cosines(&losses, &[("head.w".to_string(), var)]).unwrap().is_empty());
+        assert!(gradient_cosines(&losses, &[("head.w".to_string(), var)], &Ok).unwrap().is_empty());
     }
 
     #[test]
     fn the_process_has_a_peak() {
-        assert!(!cfg!(target_os = "linux") || peak_memory().is_some_and(|bytes| bytes > 1 << 20));
+        assert!(!cfg!(target_os = "linux") || peak_memory(&Device::Cpu).is_some_and(|bytes| bytes > 1 << 20));
     }
 }

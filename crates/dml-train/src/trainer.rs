@@ -1,5 +1,6 @@
 mod durable;
 mod plan;
+pub(crate) mod ranks;
 mod record;
 mod step;
 
@@ -10,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use candle_core::{Device, Tensor, Var};
+use dml_collective::{Alone, Collective};
 use dml_data::Dataset;
 use dml_model::{MultiTaskNet, NetConfig, Params};
 
@@ -40,7 +42,7 @@ pub struct TrainSet {
 pub struct Settings {
     /// Seed of every draw.
     pub seed: u64,
-    /// Samples of a step, from each stream.
+    /// Samples of a step, from each stream; where there are several ranks, those of all together.
     pub batch: usize,
     /// Learning rates.
     pub learning_rates: LearningRates,
@@ -99,6 +101,7 @@ pub struct Trainer<'a> {
     initial: Option<BTreeMap<String, Tensor>>,
     state: State,
     store: Option<Store>,
+    ranks: Arc<dyn Collective>,
     /// Steps and time of the last checkpoint.
     saved: (usize, Instant),
     sink: &'a mut dyn FnMut(&Event),
@@ -143,9 +146,18 @@ impl<'a> Trainer<'a> {
             recorders: Recorders::default(),
             initial: None,
             state: State::default(),
+            ranks: Arc::new(Alone),
             saved: (0, Instant::now()),
             sink,
         })
+    }
+
+    /// One of several ranks that train the same network together, each on its part of every batch. Rank 0 writes the
+    /// checkpoints, which all must be able to read.
+    #[must_use]
+    pub fn with_ranks(mut self, ranks: Arc<dyn Collective>) -> Self {
+        self.ranks = ranks;
+        self
     }
 
     /// Runs the schedule from its start, or from the newest checkpoint, to its end, or until it is stopped.
@@ -154,7 +166,8 @@ impl<'a> Trainer<'a> {
     ///
     /// # Errors
     /// If the schedule does not fit tasks and datasets, a loss becomes NaN or infinite, a trainable parameter of a phase
-    /// gets no gradient, data or checkpoints cannot be read or written, or a checkpoint is of other settings or data.
+    /// gets no gradient, data or checkpoints cannot be read or written, or a checkpoint is of other settings or data;
+    /// or if a rank has gone, or computes with other settings, data or parameters.
     pub fn run(&mut self, schedule: &Schedule) -> Result<Outcome> {
         let began = Instant::now();
         self.check(schedule)?;
@@ -162,6 +175,7 @@ impl<'a> Trainer<'a> {
             self.initial = Some(self.problem.params.copy_frozen()?);
         }
         self.state.identity = Identity::new(&self.problem, &self.settings, schedule)?;
+        self.check_ranks()?;
         self.restore()?;
         let parameters = self.problem.params.vars().iter().map(|(_, var)| var.elem_count()).sum();
         let steps = schedule.phases().map(|(_, phase)| self.steps(phase)).sum();
@@ -213,23 +227,24 @@ impl<'a> Trainer<'a> {
         self.optimizer.start_phase(phase, from > 0);
         let vars: Vec<(String, Var)> =
             self.problem.params.vars().into_iter().filter(|(name, _)| !phase.freezes(name)).collect();
+        let own = self.own(plan);
         let responders = match from < plan.len() {
-            true => self.record(number, phase, &plan[from..], from > 0)?,
+            true => self.record(number, phase, &plan[from..], &own[from..], from > 0)?,
             false => Some(vec![]),
         };
         let Some(responders) = responders else { return Ok(Ended::Stopped) };
         if let (true, 0, Some(initial)) = (phase.restart, from, &self.initial) {
             self.problem.params.load(initial.clone())?;
         }
-        let mut ahead = self.read_ahead(phase, &plan[from..])?;
+        let mut ahead = self.read_ahead(phase, &own[from..])?;
         let (mut stepping, mut stepped) = (Duration::ZERO, 0);
         for (step, draws) in plan.iter().enumerate().skip(from) {
-            if self.stopped() {
+            if self.stopped()? {
                 return Ok(Ended::Stopped);
             }
             let step_began = Instant::now();
             let inputs = ahead.iter_mut().map(plan::next_inputs).collect::<Result<Vec<_>>>()?;
-            let batch = Batch { draws, inputs: &inputs, responders: &responders };
+            let batch = Batch { whole: draws, own: &own[step], inputs: &inputs, responders: &responders };
             let gradients = self.step(number, step + 1, phase, batch, &vars)?;
             if step == from {
                 step::check_reached(phase, &vars, &gradients)?;
@@ -261,7 +276,7 @@ impl<'a> Trainer<'a> {
             name: phase.name.clone(),
             seconds: began.elapsed().as_secs_f64(),
             samples_per_second: stepped as f64 / stepping.as_secs_f64().max(1e-9),
-            peak_memory: peak_memory(),
+            peak_memory: peak_memory(&self.device),
             changes,
         });
         if evaluated {
@@ -276,8 +291,9 @@ impl<'a> Trainer<'a> {
             sink(&Event::Evaluating { done, of });
             !stop.load(Ordering::Relaxed)
         };
-        let batch = self.settings.batch;
-        let scores = evaluate_while(&self.net, self.problem.evals, batch, &self.device, &mut go_on)?;
+        let batch = self.settings.batch.div_ceil(self.ranks.size());
+        let (evals, ranks) = (self.problem.evals, &*self.ranks);
+        let scores = evaluate_while(&self.net, evals, batch, &self.device, ranks, &mut go_on)?;
         let Some(scores) = scores else { return Ok(Ended::Stopped) };
         self.state.evaluated_at = self.state.samples;
         self.state.scores = scores.clone();
@@ -302,10 +318,6 @@ impl<'a> Trainer<'a> {
             )?;
         }
         Ok(())
-    }
-
-    fn stopped(&self) -> bool {
-        self.settings.stop.load(Ordering::Relaxed)
     }
 
     fn emit(&mut self, event: Event) {

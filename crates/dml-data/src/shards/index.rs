@@ -44,34 +44,44 @@ pub(super) struct Span(pub(super) u64, pub(super) u64, pub(super) u32);
 impl Index {
     /// Reads and checks it: the format, and that every file lies within its shard and no key is there twice.
     pub(super) fn read(dir: &Path) -> Result<Self> {
-        let path = dir.join(INDEX);
-        let index: Self = read_json(&path)?;
-        if index.format != FORMAT {
+        Self::read_file(&dir.join(INDEX))
+    }
+
+    /// The same from any file.
+    pub(super) fn read_file(path: &Path) -> Result<Self> {
+        let index: Self = read_json(path)?;
+        index.check(path)?;
+        Ok(index)
+    }
+
+    /// What [`read`](Self::read) checks of the index that is, or will be, in this file.
+    pub(super) fn check(&self, path: &Path) -> Result<()> {
+        if self.format != FORMAT {
             let problem = format!(
                 "this is \"{}\"; this version reads \"{FORMAT}\": prepare the data anew",
-                index.format
+                self.format
             );
-            return Err(wrong(&path, None, problem));
+            return Err(wrong(path, None, problem));
         }
         let mut keys = HashSet::new();
-        for shard in &index.shards {
+        for shard in &self.shards {
             if shard.file.contains(['/', '\\']) {
-                return Err(wrong(&path, None, format!("the shard {} is not in this folder", shard.file)));
+                return Err(wrong(path, None, format!("the shard {} is not in this folder", shard.file)));
             }
             for entry in &shard.samples {
                 if !keys.insert(entry.key.as_str()) {
-                    return Err(wrong(&path, None, format!("the key {} is there twice", entry.key)));
+                    return Err(wrong(path, None, format!("the key {} is there twice", entry.key)));
                 }
                 let within = |Span(offset, length, _): &Span| {
                     offset.checked_add(*length).is_some_and(|end| end <= shard.bytes)
                 };
                 if entry.frames.is_empty() || !entry.frames.iter().chain([&entry.meta]).all(within) {
                     let problem = format!("{} has no frame, or one outside of {}", entry.key, shard.file);
-                    return Err(wrong(&path, None, problem));
+                    return Err(wrong(path, None, problem));
                 }
             }
         }
-        Ok(index)
+        Ok(())
     }
 }
 

@@ -27,11 +27,13 @@
 //! ```
 
 mod index;
+mod parts;
 mod reader;
 mod writer;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
+pub use parts::{merge, part};
 pub use reader::{Reader, verify};
 pub use writer::{ShardOptions, Writer};
 

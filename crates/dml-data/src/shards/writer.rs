@@ -10,7 +10,7 @@ use tar::{Builder, Header};
 
 use super::index::{Entry, FORMAT, INDEX, Index, Shard, Span, read_json};
 use super::reader::digest;
-use super::{Sample, unescape};
+use super::{Sample, parts, unescape};
 use crate::photographs::hex;
 use crate::{DataError, Result, files};
 
@@ -132,12 +132,27 @@ impl Writer {
     ///
     /// # Errors
     /// If a file cannot be written, or if a sample before could not.
-    pub fn finish(mut self, metadata: Value) -> Result<()> {
+    pub fn finish(self, metadata: Value) -> Result<()> {
+        let path = self.dir.join(INDEX);
+        self.finish_in(&path, metadata)
+    }
+
+    /// Finishes the last shard of a part of a set, and writes the part's index; [`merge`](super::merge) makes one set of
+    /// all parts.
+    ///
+    /// # Errors
+    /// As [`finish`](Self::finish).
+    pub fn finish_part(self, metadata: Value) -> Result<()> {
+        let path = parts::place(&self.dir, &self.prefix);
+        self.finish_in(&path, metadata)
+    }
+
+    fn finish_in(mut self, path: &Path, metadata: Value) -> Result<()> {
         self.guard(Self::close)?;
         let shards = std::mem::take(&mut self.done);
         let count = shards.len();
         let index = Index { format: FORMAT.into(), metadata, shards };
-        write_json(&self.dir.join(INDEX), &index)?;
+        write_json(path, &index)?;
         for number in 0..count {
             // The index has it all; a part that stays does no harm.
             let _ = std::fs::remove_file(self.part(number));
@@ -229,7 +244,7 @@ fn io(path: &Path) -> impl Fn(std::io::Error) -> DataError {
     move |source| DataError::Io { path: path.clone(), source }
 }
 
-fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+pub(super) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let bytes = serde_json::to_vec(value).map_err(|e| DataError::Invalid(e.to_string()))?;
     files::write(path, &bytes).map_err(io(path))
 }

@@ -34,7 +34,7 @@ fn write(root: &Path, files: &[(String, Vec<u8>)]) {
 fn prepared(manifest: &Manifest, options: &Options) -> Summary {
     match prepare(manifest, options).0.unwrap() {
         Outcome::Prepared(summary) => summary,
-        Outcome::Already(_) => panic!("it was not prepared before"),
+        other => panic!("it was not prepared before: {other:?}"),
     }
 }
 
@@ -355,6 +355,49 @@ fn nothing_depends_on_the_number_of_jobs() {
 }
 
 #[cfg(unix)]
+#[test]
+fn parts_prepared_at_the_same_time_make_the_set_of_one_preparation() {
+    let (root, whole, parts) = (TempDir::new().unwrap(), TempDir::new().unwrap(), TempDir::new().unwrap());
+    let archive = root.path().join("mine.tar");
+    std::fs::write(&archive, tar(&voc(23))).unwrap();
+    let manifest = published(Name::Voc2007);
+    let expected = prepared(&manifest, &from(whole.path(), &archive));
+    let of = |text: &str| Options { part: Some(text.parse().unwrap()), ..from(parts.path(), &archive) };
+    // A part by itself does not make a set, however often it is asked for.
+    for _ in 0..2 {
+        let Outcome::Part(summary, missing) = prepare(&manifest, &of("2/3")).0.unwrap() else { panic!() };
+        assert_eq!((summary.samples, missing), (8, vec![1, 3]));
+    }
+    let shards = parts.path().join("voc2007/shards");
+    assert!(!Reader::is_finished(&shards) && parts.path().join("voc2007/source").exists());
+    let refused = |options: Options, word: &str| {
+        let error = prepare(&manifest, &options).0.unwrap_err().to_string();
+        assert!(error.contains(word), "{error}");
+    };
+    refused(from(parts.path(), &archive), "divided otherwise");
+    refused(of("1/2"), "divided otherwise");
+    refused(Options { quality: 50, ..of("1/3") }, "part 2 of 3 was prepared with");
+    // The others at the same time: one of them merges.
+    let ended: Vec<Outcome> = std::thread::scope(|scope| {
+        let (manifest, of) = (&manifest, &of);
+        let start = |part| scope.spawn(move || prepare(manifest, &of(part)).0.unwrap());
+        ["1/3", "3/3"].map(start).into_iter().map(|part| part.join().unwrap()).collect()
+    });
+    assert!(ended.contains(&Outcome::Prepared(expected.clone())), "{ended:?}");
+    assert_eq!(prepare(&manifest, &of("1/3")).0.unwrap(), Outcome::Already(expected.clone()));
+    assert_eq!(dml_prepare::verify(&manifest, parts.path()).unwrap(), expected);
+    let open = |data: &Path| Reader::open(&data.join("voc2007/shards")).unwrap();
+    let (one, merged) = (open(whole.path()), open(parts.path()));
+    assert_eq!((one.len(), merged.len(), one.metadata()), (23, 23, merged.metadata()));
+    for sample in 0..one.len() {
+        assert_eq!(one.key(sample), merged.key(sample));
+        assert_eq!(one.frame(sample, 0).unwrap(), merged.frame(sample, 0).unwrap());
+        assert_eq!(one.meta(sample).unwrap(), merged.meta(sample).unwrap());
+    }
+    let left = std::fs::read_dir(&shards).unwrap().map(|entry| entry.unwrap().file_name());
+    assert_eq!(left.filter(|name| name.to_string_lossy().ends_with(".json")).count(), 1);
+}
+
 #[test]
 fn an_interrupted_program_says_so_and_continues() {
     let (root, data) = (TempDir::new().unwrap(), TempDir::new().unwrap());

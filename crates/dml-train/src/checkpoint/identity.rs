@@ -43,14 +43,38 @@ impl Identity {
         Ok(Self(all))
     }
 
+    /// The same with all else in which the ranks of a run must agree: they would wait for each other otherwise.
+    pub(crate) fn of_rank(&self, settings: &Settings, parameters: &str) -> Result<Self> {
+        let mut all = self.0.clone();
+        let Settings { recording, evaluate_throughout, monitor, checkpoints, resume, folder, .. } = settings;
+        let parts = serde_json::json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "parameters": parameters,
+            "recording": recording,
+            "evaluate_throughout": evaluate_throughout,
+            "monitor": monitor,
+            "checkpoints": checkpoints,
+            "resume": resume,
+            "folder": folder.is_some(),
+        });
+        flatten("", &parts, &mut all);
+        Ok(Self(all))
+    }
+
     /// A line for everything in which a checkpoint's run differs from this one.
     pub(crate) fn changes(&self, before: &Self) -> Vec<String> {
-        let names: std::collections::BTreeSet<&String> = self.0.keys().chain(before.0.keys()).collect();
+        let change = |(name, is, was): (&str, String, String)| format!("{name}: was {was}, is {is}");
+        self.differences(before).into_iter().map(change).collect()
+    }
+
+    /// Everything that differs, with its text here and there.
+    pub(crate) fn differences<'a>(&'a self, other: &'a Self) -> Vec<(&'a str, String, String)> {
+        let names: std::collections::BTreeSet<&String> = self.0.keys().chain(other.0.keys()).collect();
         let text = |of: &Self, name: &String| of.0.get(name).cloned().unwrap_or_else(|| "absent".into());
         names
             .into_iter()
-            .filter(|name| self.0.get(*name) != before.0.get(*name))
-            .map(|name| format!("{name}: was {}, is {}", text(before, name), text(self, name)))
+            .filter(|name| self.0.get(*name) != other.0.get(*name))
+            .map(|name| (name.as_str(), text(self, name), text(other, name)))
             .collect()
     }
 }

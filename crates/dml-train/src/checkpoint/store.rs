@@ -64,6 +64,13 @@ impl Store {
         Ok(None)
     }
 
+    /// The checkpoint after this many steps, which must be whole.
+    pub(crate) fn whole(&self, steps: usize) -> Result<(PathBuf, State)> {
+        let place = self.place(steps);
+        let state = folder::check(&place)?;
+        Ok((place, state))
+    }
+
     pub(crate) fn read(&self, place: &Path, net: &NetConfig, device: &Device) -> Result<Contents> {
         folder::read(place, net, device)
     }

@@ -5,7 +5,7 @@ use dml_data::sample::SampleConfig;
 use dml_model::RootConfig;
 
 use super::{
-    CaptionTarget, Config, DataConfig, First, OptimizerConfig, PhotographsConfig, PretrainConfig,
+    CaptionTarget, Config, DataConfig, First, OptimizerConfig, PhotographsConfig, Precision, PretrainConfig,
     TrainingConfig, VideosConfig,
 };
 use crate::checkpoint::CheckpointConfig;
@@ -51,6 +51,7 @@ impl Config {
                 caption_loss: Loss::Cosine,
                 preserve_class: Preservation::Distill { temperature: 2.0 },
                 freeze_preserved_head: false,
+                precision: Precision::F32,
                 exact: false,
                 first: First::Caption,
                 preserve_after: 0,

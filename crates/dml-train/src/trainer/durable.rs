@@ -1,5 +1,6 @@
 //! Saving a run, and going on with one.
 
+use std::path::Path;
 use std::time::Instant;
 
 use super::Trainer;
@@ -12,10 +13,22 @@ impl Trainer<'_> {
     pub(super) fn restore(&mut self) -> Result<()> {
         let (Some(store), true) = (&self.store, self.settings.resume) else { return Ok(()) };
         let mut skipped = Vec::new();
-        let newest = store.newest(&mut |path, error| {
+        let mut complain = |path: &Path, error: &TrainError| {
             skipped.push(Event::Skipped { path: path.into(), problem: error.to_string() });
-        })?;
-        let Some((path, state)) = newest else { return Ok(()) };
+        };
+        // Rank 0 chooses, and the others read what it has chosen.
+        let chosen = match self.ranks.rank() {
+            0 => store.newest(&mut complain)?,
+            _ => None,
+        };
+        let steps = chosen.as_ref().map(|(_, state)| state.steps as u64);
+        let mut steps = steps.map_or(vec![], |steps| steps.to_le_bytes().to_vec());
+        self.ranks.broadcast(&mut steps)?;
+        let Ok(steps) = <[u8; 8]>::try_from(steps) else { return Ok(()) };
+        let (path, state) = match chosen {
+            Some(chosen) => chosen,
+            None => store.whole(u64::from_le_bytes(steps) as usize)?,
+        };
         let changes = self.state.identity.changes(&state.identity);
         if !changes.is_empty() {
             return Err(TrainError::Changed { path, changes });
@@ -39,11 +52,18 @@ impl Trainer<'_> {
         let (config, (steps, at)) = (store.config(), self.saved);
         let of_steps = config.steps > 0 && self.state.steps >= steps + config.steps;
         let of_time = config.minutes > 0.0 && at.elapsed().as_secs_f64() >= 60.0 * config.minutes;
+        // Clocks differ; rank 0's counts.
+        let of_time = self.ranks.any(of_time && self.ranks.rank() == 0)?;
         if of_steps || of_time { self.save() } else { Ok(()) }
     }
 
     pub(super) fn save(&mut self) -> Result<()> {
         let Some(store) = &self.store else { return Ok(()) };
+        self.check_parameters()?;
+        self.saved = (self.state.steps, Instant::now());
+        if self.ranks.rank() > 0 {
+            return Ok(());
+        }
         let (steps, path) = (self.state.steps, store.place(self.state.steps));
         (self.sink)(&Event::Saving { steps, path, state: self.state.digest()? });
         let contents = Contents {

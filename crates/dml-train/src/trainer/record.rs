@@ -17,12 +17,13 @@ pub(super) type Responders = Vec<Vec<(usize, Responder)>>;
 
 impl Trainer<'_> {
     /// Records the responses of the preserved tasks for these steps; none if it was stopped. A phase that is gone on with
-    /// has its recording networks already.
+    /// has its recording networks already. A rank records the responses to its `own` samples of the `whole`.
     pub(super) fn record(
         &mut self,
         number: usize,
         phase: &Phase,
-        plan: &[Draws],
+        whole: &[Draws],
+        own: &[Draws],
         goes_on: bool,
     ) -> Result<Option<Responders>> {
         if !goes_on {
@@ -41,18 +42,18 @@ impl Trainer<'_> {
                     Recording::FrozenCopy => Responder::Frozen(recorder),
                     Recording::Table => {
                         let mut table = Table::default();
-                        let mut ahead = self.read_stream(s, stream, plan)?;
-                        for (step, draws) in plan.iter().enumerate() {
-                            if self.stopped() {
+                        let mut ahead = self.read_stream(s, stream, own)?;
+                        for (step, draws) in own.iter().enumerate() {
+                            if self.stopped()? {
                                 return Ok(None);
                             }
                             let inputs = next_inputs(&mut ahead)?;
                             let tasks = self.problem.tasks;
                             let answers = answer(&recorder.net, tasks, &[&preserve.task], &inputs)?;
                             table.record(&answers, &draws[s])?;
-                            samples += draws[s].indices.len();
+                            samples += whole[step][s].indices.len();
                             let what = format!("responses of {} on {}", preserve.task, stream.dataset);
-                            self.emit(Event::Preparing { what, done: step + 1, of: plan.len() });
+                            self.emit(Event::Preparing { what, done: step + 1, of: own.len() });
                         }
                         Responder::Table(table)
                     }

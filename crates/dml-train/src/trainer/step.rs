@@ -15,12 +15,15 @@ use crate::monitor::gradient_cosines;
 use crate::responses::Responder;
 use crate::sampler::Draw;
 use crate::schedule::{Phase, Stream, Supervise};
+use crate::task::Loss;
 use crate::{Result, TrainError};
 
-/// What one step takes: samples, their inputs, and who answers for the preserved tasks, stream by stream.
+/// What one step takes, stream by stream: the samples of all ranks and this one's own, its inputs, and who answers for the
+/// preserved tasks.
 #[derive(Clone, Copy)]
 pub(super) struct Batch<'a> {
-    pub(super) draws: &'a Draws,
+    pub(super) whole: &'a Draws,
+    pub(super) own: &'a Draws,
     pub(super) inputs: &'a [Tensor],
     pub(super) responders: &'a Responders,
 }
@@ -35,12 +38,11 @@ impl Trainer<'_> {
         batch: Batch,
         vars: &[(String, Var)],
     ) -> Result<GradStore> {
-        let Batch { draws, inputs, responders } = batch;
+        let Batch { whole, own, inputs, responders } = batch;
         let mut losses = Vec::new();
-        for (((stream, draw), inputs), responders) in
-            phase.streams.iter().zip(draws).zip(inputs).zip(responders)
-        {
-            losses.extend(self.objective(phase, stream, draw, inputs, responders)?);
+        for (s, stream) in phase.streams.iter().enumerate() {
+            let draws = (&whole[s], &own[s]);
+            losses.extend(self.objective(phase, stream, draws, &inputs[s], &responders[s])?);
         }
         let mut total: Option<Tensor> = None;
         for (_, weight, loss) in &losses {
@@ -54,21 +56,21 @@ impl Trainer<'_> {
             total.ok_or_else(|| TrainError::invalid(format!("phase {:?} has no loss", phase.name)))?;
         // A look at a value waits for a GPU, so there is one, when the backward pass is on its way.
         let gradients = dml_ops::backward(&total)?;
-        let mut read = values(losses.iter().map(|(.., loss)| loss).chain([&total]))?;
+        let mut read = self.mean_of(values(losses.iter().map(|(.., loss)| loss).chain([&total]))?)?;
         let total_value = read.pop().unwrap_or(f64::NAN);
         let terms: BTreeMap<String, f64> = losses.iter().map(|(name, ..)| name.clone()).zip(read).collect();
         if !total_value.is_finite() {
-            return Err(self.not_finite(step, phase, draws, total_value, &terms));
+            return Err(self.not_finite(step, phase, whole, total_value, &terms));
         }
-        self.emit(Event::Step { phase: number, step, samples: samples(draws), terms });
+        self.emit(Event::Step { phase: number, step, samples: samples(whole), terms });
         let every = self.settings.monitor.gradient_cosine_every;
         if every > 0 && losses.len() > 1 && self.state.steps.is_multiple_of(every) {
-            let pairs = gradient_cosines(&losses, vars)?;
+            let pairs = gradient_cosines(&losses, vars, &|gradients| self.mean_gradients(vars, gradients))?;
             if !pairs.is_empty() {
                 self.emit(Event::GradientCosine { phase: number, step, pairs });
             }
         }
-        Ok(gradients)
+        self.mean_gradients(vars, gradients)
     }
 
     fn not_finite(
@@ -92,7 +94,7 @@ impl Trainer<'_> {
         &self,
         phase: &Phase,
         stream: &Stream,
-        draw: &Draw,
+        (whole, draw): (&Draw, &Draw),
         inputs: &Tensor,
         responders: &[(usize, Responder)],
     ) -> Result<Vec<(String, f64, Tensor)>> {
@@ -106,16 +108,32 @@ impl Trainer<'_> {
         }
         let Supervise { task, weight } = &stream.supervise;
         let targets = &self.problem.sets[&stream.dataset].targets;
-        let target = targets.batch(&draw.indices, self.settings.seed, draw.epoch, &self.device)?;
+        let target = |draw: &Draw| targets.batch(&draw.indices, self.settings.seed, draw.epoch, &self.device);
         let output = self.net.head(task, &features)?;
-        let mut terms =
-            vec![(supervised(task), *weight, self.problem.tasks[task].supervised(&output, &target)?)];
+        // A tensor of its own: candle follows no gradient through a product with the number 0.
+        let by = |loss: Tensor, factor: f64| -> Result<Tensor> {
+            Ok(loss.mul(&Tensor::new(factor as f32, &self.device)?.to_dtype(loss.dtype())?)?)
+        };
+        let share = self.share(whole);
+        let scaled = |loss: Tensor| if share == 1.0 { Ok(loss) } else { by(loss, share) };
+        let learnt = &self.problem.tasks[task];
+        let loss = match learnt.loss {
+            Loss::InfoNce { .. } if self.ranks.size() > 1 => {
+                let loss = learnt.supervised(&self.whole_batch(&output, whole)?, &target(whole)?)?;
+                // Every rank has the loss of the whole batch, and its own samples' part of the gradient.
+                let ranks = self.ranks.size() as f64;
+                let loss = ((&loss * ranks)? - (loss.detach() * (ranks - 1.0))?)?;
+                (loss + by(output.sum_all()?, 0.0)?)?
+            }
+            _ => scaled(learnt.supervised(&output, &target(draw)?)?)?,
+        };
+        let mut terms = vec![(supervised(task), *weight, loss)];
         for (p, responder) in responders {
             let preserve = &stream.preserve[*p];
             let responses = responder.respond(self.problem.tasks, &[&preserve.task], draw, inputs)?;
             let output = self.net.head(&preserve.task, &features)?;
             let loss = self.problem.tasks[&preserve.task].preserved(&output, &responses[&preserve.task])?;
-            terms.push((preserved(&preserve.task), preserve.weight, loss));
+            terms.push((preserved(&preserve.task), preserve.weight, scaled(loss)?));
         }
         Ok(terms)
     }

@@ -1,0 +1,170 @@
+//! What the ranks of a training do together. Each computes the losses of its own samples of a step, scaled so that their
+//! mean over the ranks is the loss of the whole batch; the gradients' mean is then the whole batch's gradient.
+
+use std::ops::Range;
+
+use candle_core::backprop::GradStore;
+use candle_core::{DType, Tensor, Var};
+use dml_collective::Collective;
+use rayon::prelude::*;
+use sha2::{Digest, Sha256};
+
+use super::Trainer;
+use super::plan::Draws;
+use crate::checkpoint::Identity;
+use crate::experiment::hex;
+use crate::sampler::Draw;
+use crate::{Result, TrainError};
+
+/// Gradients travel together until they have this many numbers.
+const BUCKET: usize = 4 << 20;
+
+/// The part of `len` things that a rank takes. The parts follow each other and differ by one at most.
+pub(crate) fn part(len: usize, ranks: &dyn Collective) -> Range<usize> {
+    let (rank, size) = (ranks.rank(), ranks.size());
+    len * rank / size..len * (rank + 1) / size
+}
+
+impl Trainer<'_> {
+    /// This rank's samples of each step. A rank for which the batch has none computes its first sample, which then weighs
+    /// nothing, so that all ranks have the same gradients to send.
+    pub(super) fn own(&self, plan: &[Draws]) -> Vec<Draws> {
+        let own = |draw: &Draw| {
+            let part = part(draw.indices.len(), &*self.ranks);
+            let part = if part.is_empty() { 0..1 } else { part };
+            Draw { epoch: draw.epoch, indices: draw.indices[part].to_vec() }
+        };
+        plan.iter().map(|draws| draws.iter().map(own).collect()).collect()
+    }
+
+    /// What the mean loss of this rank's samples must be scaled by, so that the mean over the ranks is that over all samples.
+    pub(super) fn share(&self, whole: &Draw) -> f64 {
+        let samples = whole.indices.len();
+        (part(samples, &*self.ranks).len() * self.ranks.size()) as f64 / samples.max(1) as f64
+    }
+
+    /// The outputs of all ranks for a batch, by sample; a gradient goes to those of this rank only.
+    ///
+    /// # Shapes
+    /// `own` (this rank's samples, d) to (all samples, d).
+    pub(super) fn whole_batch(&self, own: &Tensor, whole: &Draw) -> Result<Tensor> {
+        let part = part(whole.indices.len(), &*self.ranks);
+        let own = own.narrow(0, 0, part.len())?;
+        let (all, dim) = (gather_rows(&*self.ranks, &own)?, own.dim(1)?);
+        let all = Tensor::from_vec(all, (whole.indices.len(), dim), own.device())?;
+        let behind = all.narrow(0, part.end, whole.indices.len() - part.end)?;
+        Ok(Tensor::cat(&[&all.narrow(0, 0, part.start)?, &own, &behind], 0)?)
+    }
+
+    /// The mean of numbers over the ranks.
+    pub(super) fn mean_of(&self, values: Vec<f64>) -> Result<Vec<f64>> {
+        if self.ranks.size() == 1 {
+            return Ok(values);
+        }
+        let mut values: Vec<f32> = values.into_iter().map(|value| value as f32).collect();
+        self.ranks.all_reduce_mean(&mut values)?;
+        Ok(values.into_iter().map(f64::from).collect())
+    }
+
+    /// The mean of gradients over the ranks.
+    pub(super) fn mean_gradients(
+        &self,
+        vars: &[(String, Var)],
+        mut gradients: GradStore,
+    ) -> Result<GradStore> {
+        if self.ranks.size() == 1 {
+            return Ok(gradients);
+        }
+        let reached: Vec<(&Var, Tensor)> =
+            vars.iter().filter_map(|(_, var)| Some((var, gradients.get(var)?.clone()))).collect();
+        let mut rest = &reached[..];
+        while !rest.is_empty() {
+            let mut numbers = 0;
+            let fits = |(_, gradient): &&(&Var, Tensor)| {
+                numbers += gradient.elem_count();
+                numbers <= BUCKET
+            };
+            let (bucket, others) = rest.split_at(rest.iter().take_while(fits).count().max(1));
+            rest = others;
+            let tensors: Vec<Tensor> = bucket.iter().map(|(_, gradient)| gradient.clone()).collect();
+            for ((var, _), mean) in bucket.iter().zip(mean_of_tensors(&*self.ranks, &tensors)?) {
+                gradients.insert(var, mean);
+            }
+        }
+        Ok(gradients)
+    }
+
+    /// Whether somebody has been told to stop.
+    pub(super) fn stopped(&self) -> Result<bool> {
+        let here = self.settings.stop.load(std::sync::atomic::Ordering::Relaxed);
+        Ok(self.ranks.any(here)?)
+    }
+
+    /// An error that names the rank, if one computes with other settings, data or parameters than rank 0.
+    pub(super) fn check_ranks(&self) -> Result<()> {
+        if self.ranks.size() == 1 {
+            return Ok(());
+        }
+        let own = self.state.identity.of_rank(&self.settings, &self.digest()?)?;
+        let text = serde_json::to_vec(&own).map_err(|e| TrainError::invalid(e.to_string()))?;
+        let mut all = Vec::new();
+        for text in self.ranks.gather(&text)? {
+            let of: Identity =
+                serde_json::from_slice(&text).map_err(|e| TrainError::invalid(e.to_string()))?;
+            all.push(of);
+        }
+        let other = all.iter().enumerate().find(|(_, of)| **of != all[0]);
+        let Some((rank, other)) = other else { return Ok(()) };
+        let differences = other.differences(&all[0]).into_iter();
+        let differences = differences
+            .map(|(name, there, here)| format!("{name}: rank 0 has {here}, rank {rank} has {there}"));
+        Err(TrainError::Ranks { rank, differences: differences.collect() })
+    }
+
+    /// An error that names the rank, if the parameters of one are not those of rank 0 to the last bit.
+    pub(super) fn check_parameters(&self) -> Result<()> {
+        if self.ranks.size() == 1 {
+            return Ok(());
+        }
+        let all = self.ranks.gather(self.digest()?.as_bytes())?;
+        let Some(rank) = all.iter().position(|digest| *digest != all[0]) else { return Ok(()) };
+        let differences = vec![format!("the parameters after step {}", self.state.steps)];
+        Err(TrainError::Ranks { rank, differences })
+    }
+
+    /// Digest of all parameters.
+    fn digest(&self) -> Result<String> {
+        let tensors: Vec<(String, Tensor)> = self.problem.params.tensors().into_iter().collect();
+        let digest = |(name, tensor): &(String, Tensor)| -> Result<[u8; 32]> {
+            let mut hash = Sha256::new_with_prefix(name);
+            let values = tensor.flatten_all()?.to_dtype(DType::F32)?.to_vec1::<f32>()?;
+            hash.update(bytemuck::cast_slice(&values));
+            Ok(hash.finalize().into())
+        };
+        let each = tensors.par_iter().map(digest).collect::<Result<Vec<_>>>()?;
+        Ok(hex(&Sha256::digest(each.concat())))
+    }
+}
+
+/// The rows of all ranks, one rank's behind the other's.
+///
+/// # Shapes
+/// `own` (n, d), where n differs from rank to rank; the result has the numbers of all ranks' rows.
+pub(crate) fn gather_rows(ranks: &dyn Collective, own: &Tensor) -> Result<Vec<f32>> {
+    let own = own.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+    let all = ranks.gather(bytemuck::cast_slice(&own))?;
+    Ok(all.iter().flat_map(|bytes| bytemuck::pod_collect_to_vec::<u8, f32>(bytes)).collect())
+}
+
+/// The mean over the ranks of several tensors, in one message.
+pub(super) fn mean_of_tensors(ranks: &dyn Collective, tensors: &[Tensor]) -> Result<Vec<Tensor>> {
+    let flat = tensors.iter().map(Tensor::flatten_all).collect::<candle_core::Result<Vec<_>>>()?;
+    let mean = ranks.mean(&Tensor::cat(&flat, 0)?)?;
+    let mut from = 0;
+    let mut next = |tensor: &Tensor| {
+        let count = tensor.elem_count();
+        from += count;
+        mean.narrow(0, from - count, count)?.reshape(tensor.shape())
+    };
+    Ok(tensors.iter().map(&mut next).collect::<candle_core::Result<Vec<_>>>()?)
+}
