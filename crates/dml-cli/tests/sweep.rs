@@ -75,6 +75,24 @@ fn a_run_that_diverges_leaves_the_others() {
 }
 
 #[test]
+fn differences_are_taken_to_the_method_that_is_named() {
+    let place = Place::new();
+    let base =
+        ["compare", "--config", "tiny.toml", "--seeds", "2", "--methods", "class-only,dml", "--out", "c"];
+    let (code, stdout, stderr) = place.dml(&[&base[..], &["--against", "dml"]].concat());
+    assert_eq!(code, 0, "{stderr}");
+    for part in ["difference to dml ", "+0.00 [+0.00, +0.00]", "ledger.csv"] {
+        assert!(stdout.contains(part), "{part}: {stdout}");
+    }
+    let ledger = std::fs::read_to_string(place.path().join("c/ledger.csv")).unwrap();
+    assert_eq!(ledger.lines().count(), 5, "{ledger}");
+    assert!(ledger.lines().skip(1).all(|line| line.starts_with("compare,sample,")), "{ledger}");
+    let (code, _, stderr) = place.dml(&[&base[..], &["--against", "mixed"]].concat());
+    assert_eq!(code, 1, "{stderr}");
+    assert!(stderr.contains("--against mixed: it is not among the --methods"), "{stderr}");
+}
+
+#[test]
 fn averaged_settings_are_one_value_a_seed() {
     let place = Place::new();
     let args = ["compare", "--config", "tiny.toml", "--methods", "class-only", "--seeds", "2", "--json"];
