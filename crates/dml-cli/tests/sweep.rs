@@ -22,7 +22,7 @@ fn a_sweep_marks_the_best_and_runs_nothing_twice() {
     };
     let (code, stdout, stderr) = place.dml(&args("1", "one"));
     assert_eq!(code, 0, "{stderr}");
-    for part in ["2 seeds", "training.lambda_class", " * ", "best by class | hit@1", "one (sweep.json"] {
+    for part in ["2 seeds", "training.lambda_class", " * ", "best by class | hit@1", "one (ledger.csv"] {
         assert!(stdout.contains(part), "{part}: {stdout}");
     }
     // Of 16 runs, class-only is the same for every λ and every sharing of Adam among tasks that is not per phase.
