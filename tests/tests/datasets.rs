@@ -29,6 +29,7 @@ fn prepared(name: Name, tree: &Path, data: &Path) -> (PathBuf, Summary) {
     match prepare(&manifest(name), &options, run).unwrap() {
         Outcome::Prepared(summary) => (data.join(name.as_str()), summary),
         Outcome::Already(_) => panic!("{name} was there before"),
+        Outcome::Part(..) => panic!("{name} was asked for whole"),
     }
 }
 

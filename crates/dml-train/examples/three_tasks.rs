@@ -145,6 +145,7 @@ impl Tasks {
         let settings = Settings {
             seed,
             batch: 64,
+            micro_batch: 0,
             learning_rates: LearningRates { root: 5e-4, heads: 5e-4 },
             adam: AdamSharing::PerTask,
             recording: Recording::FrozenCopy,

@@ -215,6 +215,7 @@ impl Experiment {
         Settings {
             seed: run.seed,
             batch: training.batch,
+            micro_batch: training.micro_batch,
             learning_rates: LearningRates {
                 root: optimizer.root_learning_rate,
                 heads: optimizer.head_learning_rate,

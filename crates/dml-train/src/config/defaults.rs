@@ -43,6 +43,7 @@ impl Config {
                 epochs: 18,
                 block: 6,
                 batch: 16,
+                micro_batch: 0,
                 lambda_class: 0.9,
                 lambda_caption: 0.2,
                 class_scale: 1.0,

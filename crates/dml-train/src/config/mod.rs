@@ -74,6 +74,9 @@ pub struct TrainingConfig {
     pub block: usize,
     /// Samples of a step, from each stream.
     pub batch: usize,
+    /// Most samples of a stream that are computed at a time, 0 for all: a larger batch is cut into parts whose gradients are
+    /// summed, which is the same step in less memory.
+    pub micro_batch: usize,
     /// λ of eq. 8: weight of the class loss on class data; 1 − λ is the weight of the preserved captions.
     pub lambda_class: f64,
     /// λ of eq. 9: weight of the preserved classes on caption data; 1 − λ is the weight of the caption loss.
