@@ -51,6 +51,8 @@ fn schedule(method: Method) -> Schedule {
         caption_scale: 1.0,
         freeze_preserved_head: false,
         warm_up: 0,
+        class_first: false,
+        preserve_after: 0,
     };
     method.schedule(&pair).unwrap()
 }

@@ -33,6 +33,8 @@ fn schedule(method: Method) -> Schedule {
         class_scale: 1.0,
         caption_scale: 1.0,
         freeze_preserved_head: false,
+        class_first: false,
+        preserve_after: 0,
         warm_up: 1,
     };
     method.schedule(&pair).unwrap()
@@ -126,7 +128,14 @@ fn stopping_anywhere_changes_no_byte() {
     for adam in [AdamSharing::Shared, AdamSharing::PerTask, AdamSharing::PerPhase] {
         check(Method::DmlLwf, Settings { adam, ..throughout.clone() }, 3);
     }
-    for method in [Method::Mixed, Method::Steps, Method::LwfClassCaption, Method::FinetuneCaptionClass] {
+    for method in [
+        Method::Mixed,
+        Method::MixedLwf,
+        Method::Specialists,
+        Method::Steps,
+        Method::LwfClassCaption,
+        Method::FinetuneCaptionClass,
+    ] {
         check(method, throughout.clone(), 5);
     }
     check(Method::DmlLwf, settings(), 5);
@@ -313,6 +322,7 @@ fn a_phase_of_steps_is_gone_on_with_too() {
         streams: vec![stream("a"), stream("b")],
         length: Length::Steps(11),
         freeze: vec![],
+        restart: false,
     };
     let schedule = Schedule { prologue: vec![], repeat: vec![phase], rounds: 2 };
     let whole = memory();

@@ -27,6 +27,8 @@ fn pair() -> Pair {
         class_scale: 1.0,
         caption_scale: 1.0,
         freeze_preserved_head: false,
+        class_first: false,
+        preserve_after: 0,
         warm_up: 0,
     }
 }
@@ -41,7 +43,7 @@ fn stream(dataset: &str, preserve: &[&str], recorded: Recorded) -> Stream {
 }
 
 fn phase(name: &str, streams: Vec<Stream>) -> Phase {
-    Phase { name: name.into(), streams, length: Length::Epochs(1), freeze: vec![] }
+    Phase { name: name.into(), streams, length: Length::Epochs(1), freeze: vec![], restart: false }
 }
 
 #[test]
@@ -149,6 +151,37 @@ fn freeze(prefixes: &[&str]) -> Schedule {
     let mut phase = phase("a", vec![stream("a", &[], Recorded::AtStart)]);
     phase.freeze = prefixes.iter().map(|prefix| prefix.to_string()).collect();
     Schedule { prologue: vec![phase], repeat: vec![], rounds: 0 }
+}
+
+#[test]
+fn a_restart_begins_with_the_parameters_of_the_run() {
+    let bench = two();
+    let learn = phase("a", vec![stream("a", &[], Recorded::AtStart)]);
+    let all = vec!["root".to_string(), "head".to_string()];
+    let still = Phase { freeze: all, restart: true, ..phase("b", vec![stream("b", &["a"], Recorded::Kept)]) };
+    let only = |prologue| Schedule { prologue, repeat: vec![], rounds: 0 };
+    let before = bits(&bench.run(&only(vec![still.clone()]), settings()).unwrap().1).unwrap();
+    let learnt = bits(&bench.run(&only(vec![learn.clone()]), settings()).unwrap().1).unwrap();
+    assert_ne!(learnt, before);
+    assert_eq!(bits(&bench.run(&only(vec![learn, still]), settings()).unwrap().1).unwrap(), before);
+}
+
+#[test]
+fn alternation_begins_and_preserves_when_asked() {
+    let check = |pair: Pair, expected: &[&str]| {
+        let schedule = Method::DmlLwf.schedule(&pair).unwrap();
+        let phases = schedule.phases().map(|(_, phase)| {
+            let kept = phase.streams.iter().map(|stream| stream.preserve.len()).sum::<usize>();
+            format!("{}{}", phase.name, if kept > 0 { "+" } else { "" })
+        });
+        assert_eq!(phases.collect::<Vec<_>>(), expected);
+    };
+    check(pair(), &["b+", "a+", "b+", "a+"]);
+    check(Pair { class_first: true, ..pair() }, &["a+", "b+", "a+", "b+"]);
+    check(Pair { preserve_after: 2, ..pair() }, &["b", "a", "b+", "a+"]);
+    check(Pair { preserve_after: 4, ..pair() }, &["b", "a", "b", "a"]);
+    let error = Method::DmlLwf.schedule(&Pair { preserve_after: 3, ..pair() }).unwrap_err().to_string();
+    assert!(error.contains("preserve_after (3)"), "{error}");
 }
 
 #[test]

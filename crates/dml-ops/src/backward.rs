@@ -133,8 +133,12 @@ mod tests {
             let values: Vec<f32> = (0..9).map(|i| from + i as f32 / 7.0).collect();
             Var::from_vec(values, (3, 3), &device).unwrap()
         };
-        let (first, shared, both, bias) =
-            (matrix(0.1), matrix(-0.4), matrix(0.3), Var::zeros(3, candle_core::DType::F32, &device).unwrap());
+        let (first, shared, both, bias) = (
+            matrix(0.1),
+            matrix(-0.4),
+            matrix(0.3),
+            Var::zeros(3, candle_core::DType::F32, &device).unwrap(),
+        );
         let input = Tensor::new(&[[1f32, -2.0, 0.5], [0.2, 0.9, -1.0]], &device).unwrap();
         let loss = |twice: bool| {
             let mut x = linear(&input, &first, Some(&bias)).unwrap();
@@ -152,7 +156,8 @@ mod tests {
             let (send, receive) = channel();
             let store = backward_telling(&loss(true), &mut form, send).unwrap();
             for var in [&first, &shared, &both, &bias] {
-                let pairs = numbers(store.get(var).unwrap()).into_iter().zip(numbers(expected.get(var).unwrap()));
+                let pairs =
+                    numbers(store.get(var).unwrap()).into_iter().zip(numbers(expected.get(var).unwrap()));
                 pairs.for_each(|(a, b)| assert!((a - b).abs() <= 1e-4 * b.abs().max(1.0), "{a} {b}"));
             }
             let told: Vec<(TensorId, Tensor)> = receive.iter().collect();

@@ -10,7 +10,7 @@ use dml_teacher::SentenceEncoder;
 use sha2::{Digest, Sha256};
 
 use crate::checkpoint::{Checkpoint, Identity, Which};
-use crate::config::{Config, DataConfig};
+use crate::config::{CaptionTarget, Config, DataConfig, First};
 use crate::evaluate::{EvalSet, Score, evaluate};
 use crate::event::Event;
 use crate::method::{Method, Pair};
@@ -93,11 +93,17 @@ impl Experiment {
     ) -> Result<Self> {
         dml_ops::set_exact(config.training.exact);
         let place = Place { config, device, stop };
-        let source = match &config.data {
+        let mut source = match &config.data {
             DataConfig::Sample(sample) => sample::source(place, sample, sink)?,
             DataConfig::Photographs(paths) => photographs::source(place, paths, sink)?,
             DataConfig::Videos(paths) => videos::source(place, paths, sink)?,
         };
+        if config.training.caption_target == CaptionTarget::Mean
+            && let Some(set) = source.sets.remove(CAPTION)
+        {
+            let set = TrainSet { targets: set.targets.with_mean_captions(), ..set };
+            source.sets.insert(CAPTION.into(), set);
+        }
         let head = |name: &str| source.sets[name].targets.head();
         let heads = [CLASS, CAPTION].map(|name| (name.to_string(), head(name)));
         let net = NetConfig { root: config.root.clone(), heads: heads.into() };
@@ -108,7 +114,8 @@ impl Experiment {
     /// Whether two configurations ask for the same data and initial root.
     pub(crate) fn share(a: &Config, b: &Config) -> bool {
         let batch = |config: &Config| (config.pretrain.epochs > 0).then_some(config.training.batch);
-        let of = |config: &Config| (config.cache.clone(), batch(config), config.training.exact);
+        let training = |config: &Config| (config.training.exact, config.training.caption_target);
+        let of = |config: &Config| (config.cache.clone(), batch(config), training(config));
         a.data == b.data && a.root == b.root && a.pretrain == b.pretrain && of(a) == of(b)
     }
 
@@ -303,6 +310,8 @@ impl Experiment {
             class_scale: training.class_scale,
             caption_scale: training.caption_scale,
             freeze_preserved_head: training.freeze_preserved_head,
+            class_first: training.first == First::Class,
+            preserve_after: training.preserve_after,
             warm_up: training.warm_up,
         }
     }

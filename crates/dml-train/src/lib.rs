@@ -33,7 +33,8 @@ pub use answers::{Answers, ClassRow, ClassTable};
 pub use checkpoint::{Checkpoint, CheckpointConfig, Which};
 pub use compare::{Cell, Comparison, Row, mean_and_sd};
 pub use config::{
-    Config, DataConfig, OptimizerConfig, PhotographsConfig, PretrainConfig, TrainingConfig, VideosConfig,
+    CaptionTarget, Config, DataConfig, First, OptimizerConfig, PhotographsConfig, PretrainConfig,
+    TrainingConfig, VideosConfig,
 };
 pub use error::{Result, TrainError};
 pub use evaluate::{EvalSet, Score, evaluate};

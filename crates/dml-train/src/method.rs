@@ -42,9 +42,14 @@ pub enum Method {
     Steps,
     /// Every step takes a batch of each dataset; nothing preserved.
     Mixed,
+    /// The same, each task preserved on the other's data as the network was at the block's start.
+    MixedLwf,
+    /// Each task alone first; then both from the start in mixed batches, each preserved on the other's data as its
+    /// specialist answers.
+    Specialists,
 }
 
-const NAMES: [(Method, &str, &str); 15] = [
+const NAMES: [(Method, &str, &str); 17] = [
     (Method::ClassOnly, "class-only", "classes alone"),
     (Method::CaptionOnly, "caption-only", "captions alone"),
     (Method::FinetuneCaptionClass, "finetune-caption-class", "captions, then classes; nothing preserved"),
@@ -68,6 +73,12 @@ const NAMES: [(Method, &str, &str); 15] = [
     (Method::DmlLwfT3, "dml-lwf-t3", "the method at T = 3"),
     (Method::Steps, "steps", "alternation after every step; nothing preserved"),
     (Method::Mixed, "mixed", "a batch of each dataset in every step; nothing preserved"),
+    (Method::MixedLwf, "mixed-lwf", "mixed, each task preserved on the other's data since the block's start"),
+    (
+        Method::Specialists,
+        "specialists",
+        "each task alone; then mixed from the start, taught by both specialists",
+    ),
 ];
 
 /// What a named method needs to know to become a schedule.
@@ -97,6 +108,10 @@ pub struct Pair {
     pub caption_scale: f64,
     /// Whether the head of a preserved task is held still, so that preservation moves the root only.
     pub freeze_preserved_head: bool,
+    /// Whether phases that alternate begin with the class dataset.
+    pub class_first: bool,
+    /// Epochs of naive alternation before the method preserves anything; a multiple of `block`.
+    pub preserve_after: usize,
     /// Further epochs in which the new task's head alone is trained, before a fine-tuned or LwF second half.
     pub warm_up: usize,
 }
@@ -136,7 +151,7 @@ impl Method {
     /// The method as a schedule.
     ///
     /// # Errors
-    /// If a λ is outside [0, 1], a scale is negative, or the block does not divide the epochs.
+    /// If a λ is outside [0, 1], a scale is negative, or the block does not divide the epochs or those before preservation.
     pub fn schedule(self, pair: &Pair) -> Result<Schedule> {
         dml_losses::Lambda::new(pair.lambda_class)
             .and_then(|_| dml_losses::Lambda::new(pair.lambda_caption))
@@ -152,16 +167,36 @@ impl Method {
                 pair.epochs, pair.block
             )));
         }
+        if pair.preserve_after > pair.epochs || !pair.preserve_after.is_multiple_of(pair.block) {
+            return Err(TrainError::invalid(format!(
+                "preserve_after ({}) must be a multiple of block ({}), and at most the epochs ({})",
+                pair.preserve_after, pair.block, pair.epochs
+            )));
+        }
         let all = Length::Epochs(pair.epochs);
         let block = Length::Epochs(pair.block);
         let rounds = pair.epochs / pair.block;
         let once = |prologue| Schedule { prologue, repeat: vec![], rounds: 0 };
-        let alternate = |weights, recorded| {
-            let repeat = vec![
-                pair.caption_phase(block, weights, recorded),
-                pair.class_phase(block, weights, recorded),
-            ];
-            Schedule { prologue: vec![], repeat, rounds }
+        let alternate = |weights, recorded: Option<Recorded>| {
+            let round = |recorded| {
+                let mut round = vec![
+                    pair.caption_phase(block, weights, recorded),
+                    pair.class_phase(block, weights, recorded),
+                ];
+                if pair.class_first {
+                    round.reverse();
+                }
+                round
+            };
+            let naive = if recorded.is_some() { pair.preserve_after / pair.block } else { 0 };
+            let prologue = (0..naive).flat_map(|_| round(None)).collect();
+            Schedule { prologue, repeat: round(recorded), rounds: rounds - naive }
+        };
+        let mixed = |length, weights, recorded| {
+            let mut phase = pair.caption_phase(length, weights, recorded);
+            phase.streams.extend(pair.class_phase(length, weights, recorded).streams);
+            phase.name = "mixed".into();
+            phase
         };
         Ok(match self {
             Self::ClassOnly => Schedule {
@@ -192,10 +227,25 @@ impl Method {
                 rounds: pair.epochs * pair.steps_per_epoch,
             },
             Self::Mixed => {
-                let mut phase = pair.caption_phase(block, Weights::Full, None);
-                phase.streams.extend(pair.class_phase(block, Weights::Full, None).streams);
-                phase.name = "mixed".into();
-                Schedule { prologue: vec![], repeat: vec![phase], rounds }
+                Schedule { prologue: vec![], repeat: vec![mixed(block, Weights::Full, None)], rounds }
+            }
+            Self::MixedLwf => {
+                let repeat = vec![mixed(block, Weights::Lambda, Some(Recorded::AtStart))];
+                Schedule { prologue: vec![], repeat, rounds }
+            }
+            Self::Specialists => {
+                let captions = pair.caption_phase(all, Weights::Full, None);
+                // Its start records what the captions' specialist answers; the class specialist learns nothing of it.
+                let mut classes = pair.class_phase(all, Weights::Full, Some(Recorded::Kept));
+                classes
+                    .streams
+                    .iter_mut()
+                    .flat_map(|stream| &mut stream.preserve)
+                    .for_each(|p| p.weight = 0.0);
+                classes.freeze = vec![format!("head.{}", pair.caption_task)];
+                let both = mixed(all, Weights::Lambda, Some(Recorded::Kept));
+                let restart = |phase| Phase { restart: true, ..phase };
+                once(vec![captions, restart(classes), restart(both)])
             }
         })
     }
@@ -252,7 +302,7 @@ impl Pair {
         };
         let supervise = Supervise { task: task.into(), weight };
         let stream = Stream { dataset: dataset.into(), supervise, preserve };
-        Phase { name: task.into(), streams: vec![stream], length, freeze }
+        Phase { name: task.into(), streams: vec![stream], length, freeze, restart: false }
     }
 
     /// One task, then the other, which may be warmed up first and may preserve the first.

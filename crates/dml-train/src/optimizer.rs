@@ -52,6 +52,9 @@ impl Optimizer {
 
     /// Takes up the phase's state; `goes_on` where some of its steps are done.
     pub(crate) fn start_phase(&mut self, phase: &Phase, goes_on: bool) {
+        if phase.restart && !goes_on {
+            self.states.clear();
+        }
         self.current = match self.sharing {
             AdamSharing::Shared => "all".into(),
             AdamSharing::PerTask => phase.supervised().into_iter().collect::<Vec<_>>().join("+"),

@@ -102,6 +102,7 @@ fn pretrained_root(
         streams: vec![stream],
         length: Length::Epochs(epochs),
         freeze: vec![],
+        restart: false,
     };
     let settings = Settings {
         seed,

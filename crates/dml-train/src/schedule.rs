@@ -73,6 +73,10 @@ pub struct Phase {
     /// Prefixes of parameter names that are held still, such as `root` or `head.caption`.
     #[serde(default)]
     pub freeze: Vec<String>,
+    /// Whether the phase begins, after its responses are recorded, with the parameters that the run began with and a fresh
+    /// optimiser: what was trained before teaches, and is not trained on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub restart: bool,
 }
 
 impl Phase {

@@ -79,6 +79,22 @@ impl Targets {
         })
     }
 
+    /// Several captions of a sample in one: the mean of their vectors, scaled to length one.
+    #[must_use]
+    pub fn with_mean_captions(self) -> Self {
+        let Self::Captions { vectors, dim, rows } = self else { return self };
+        let mut means = Vec::with_capacity(rows.len() * dim);
+        for range in &rows {
+            let mut mean = vec![0f32; dim];
+            for row in vectors[range.start * dim..range.end * dim].chunks_exact(dim) {
+                mean.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
+            }
+            let norm = mean.iter().map(|x| x * x).sum::<f32>().sqrt().max(1e-12);
+            means.extend(mean.into_iter().map(|x| x / norm));
+        }
+        Self::Captions { vectors: means, dim, rows: (0..rows.len()).map(|i| i..i + 1).collect() }
+    }
+
     /// Number of samples.
     pub fn len(&self) -> usize {
         match self {
@@ -202,6 +218,22 @@ mod tests {
         let targets = Targets::new(&Labels::Captions { of }, 1, &mut encode).unwrap();
         let Targets::Captions { rows, .. } = &targets else { panic!("{targets:?}") };
         assert_eq!((encoded, rows.as_slice()), (3, &[0..2, 2..3, 0..2][..]));
+    }
+
+    #[test]
+    fn the_mean_of_captions_has_length_one() {
+        let targets = Targets::Captions {
+            vectors: vec![1.0, 0.0, 0.0, 1.0, 0.6, 0.8],
+            dim: 2,
+            rows: vec![0..2, 2..3, 0..2],
+        };
+        let half = 0.5f32.sqrt();
+        let expected = vec![half, half, 0.6, 0.8, half, half];
+        let Targets::Captions { vectors, rows, .. } = targets.with_mean_captions() else {
+            panic!("no captions")
+        };
+        assert!(vectors.iter().zip(&expected).all(|(x, y)| (x - y).abs() < 1e-6), "{vectors:?}");
+        assert_eq!(rows, [0..1, 1..2, 2..3]);
     }
 
     #[test]

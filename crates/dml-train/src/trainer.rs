@@ -1,16 +1,17 @@
 mod durable;
+mod exchange;
 mod plan;
 pub(crate) mod ranks;
 mod record;
 mod step;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use candle_core::{Device, Var};
+use candle_core::{Device, Tensor, Var};
 use dml_collective::{Alone, Collective};
 use dml_data::Dataset;
 use dml_model::{MultiTaskNet, NetConfig, Params};
@@ -26,6 +27,7 @@ use crate::schedule::{Phase, Schedule};
 use crate::targets::Targets;
 use crate::task::Task;
 use crate::{Result, TrainError};
+use exchange::Exchange;
 use step::Batch;
 
 /// A dataset to train on, with its labels as numbers.
@@ -97,9 +99,13 @@ pub struct Trainer<'a> {
     cursors: BTreeMap<String, Cursor>,
     optimizer: Optimizer,
     recorders: Recorders,
+    /// The parameters that the run began with, where a phase begins with them again.
+    initial: Option<BTreeMap<String, Tensor>>,
     state: State,
     store: Option<Store>,
     ranks: Arc<dyn Collective>,
+    /// How the gradients of each phase travel, by all that is in the phase: schedules repeat their phases.
+    exchanges: HashMap<String, Exchange>,
     /// Steps and time of the last checkpoint.
     saved: (usize, Instant),
     sink: &'a mut dyn FnMut(&Event),
@@ -142,8 +148,10 @@ impl<'a> Trainer<'a> {
             settings,
             cursors,
             recorders: Recorders::default(),
+            initial: None,
             state: State::default(),
             ranks: Arc::new(Alone),
+            exchanges: HashMap::new(),
             saved: (0, Instant::now()),
             sink,
         })
@@ -168,6 +176,9 @@ impl<'a> Trainer<'a> {
     pub fn run(&mut self, schedule: &Schedule) -> Result<Outcome> {
         let began = Instant::now();
         self.check(schedule)?;
+        if schedule.phases().any(|(_, phase)| phase.restart) {
+            self.initial = Some(self.problem.params.copy_frozen()?);
+        }
         self.state.identity = Identity::new(&self.problem, &self.settings, schedule)?;
         self.check_ranks()?;
         self.restore()?;
@@ -227,7 +238,12 @@ impl<'a> Trainer<'a> {
             false => Some(vec![]),
         };
         let Some(responders) = responders else { return Ok(Ended::Stopped) };
+        if let (true, 0, Some(initial)) = (phase.restart, from, &self.initial) {
+            self.problem.params.load(initial.clone())?;
+        }
         let mut ahead = self.read_ahead(phase, &own[from..])?;
+        let alike = format!("{phase:?}");
+        let mut exchange = self.exchanges.remove(&alike).unwrap_or_default();
         let (mut stepping, mut stepped) = (Duration::ZERO, 0);
         for (step, draws) in plan.iter().enumerate().skip(from) {
             if self.stopped()? {
@@ -236,7 +252,7 @@ impl<'a> Trainer<'a> {
             let step_began = Instant::now();
             let inputs = ahead.iter_mut().map(plan::next_inputs).collect::<Result<Vec<_>>>()?;
             let batch = Batch { whole: draws, own: &own[step], inputs: &inputs, responders: &responders };
-            let gradients = self.step(number, step + 1, phase, batch, &vars)?;
+            let gradients = self.step(number, step + 1, phase, batch, (&vars, &mut exchange))?;
             if step == from {
                 step::check_reached(phase, &vars, &gradients)?;
             }
@@ -250,6 +266,7 @@ impl<'a> Trainer<'a> {
             self.save_when_due()?;
         }
         drop((responders, ahead));
+        self.exchanges.insert(alike, exchange);
         let mut changes = Vec::new();
         let evaluated = self.settings.evaluate_throughout && self.epoch_has_passed(phase);
         if evaluated {

@@ -5,7 +5,8 @@ use dml_data::sample::SampleConfig;
 use dml_model::RootConfig;
 
 use super::{
-    Config, DataConfig, OptimizerConfig, PhotographsConfig, PretrainConfig, TrainingConfig, VideosConfig,
+    CaptionTarget, Config, DataConfig, First, OptimizerConfig, PhotographsConfig, PretrainConfig,
+    TrainingConfig, VideosConfig,
 };
 use crate::checkpoint::CheckpointConfig;
 use crate::method::Method;
@@ -51,6 +52,9 @@ impl Config {
                 preserve_class: Preservation::Distill { temperature: 2.0 },
                 freeze_preserved_head: false,
                 exact: false,
+                first: First::Caption,
+                preserve_after: 0,
+                caption_target: CaptionTarget::One,
                 warm_up: 0,
                 recording: Recording::FrozenCopy,
                 evaluate_throughout: true,

@@ -90,6 +90,12 @@ pub struct TrainingConfig {
     pub preserve_class: Preservation,
     /// Whether the head of a preserved task is held still.
     pub freeze_preserved_head: bool,
+    /// Which dataset comes first where phases alternate.
+    pub first: First,
+    /// Epochs on each dataset before the methods that alternate preserve anything; a multiple of the block.
+    pub preserve_after: usize,
+    /// What a sample with several captions is trained towards.
+    pub caption_target: CaptionTarget,
     /// Epochs in which a new head is trained alone, in the second half of fine-tuning and LwF.
     pub warm_up: usize,
     /// How responses are kept.
@@ -99,6 +105,26 @@ pub struct TrainingConfig {
     /// Whether convolutions on the CPU are sums over the kernel's taps, instead of what is fastest (see
     /// [`dml_ops::set_exact`]).
     pub exact: bool,
+}
+
+/// One of the two datasets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum First {
+    /// The captions.
+    Caption,
+    /// The classes.
+    Class,
+}
+
+/// What is made of a sample's captions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CaptionTarget {
+    /// The embedding of one of them, drawn anew in each epoch.
+    One,
+    /// The mean of their embeddings, scaled to length one.
+    Mean,
 }
 
 /// The optimiser.

@@ -8,6 +8,7 @@ use dml_model::Mode;
 use dml_ops::RowKeys;
 
 use super::Trainer;
+use super::exchange::Exchange;
 use super::plan::{Draws, samples};
 use super::record::Responders;
 use crate::event::Event;
@@ -36,7 +37,7 @@ impl Trainer<'_> {
         step: usize,
         phase: &Phase,
         batch: Batch,
-        vars: &[(String, Var)],
+        (vars, exchange): (&[(String, Var)], &mut Exchange),
     ) -> Result<GradStore> {
         let Batch { whole, own, inputs, responders } = batch;
         let mut losses = Vec::new();
@@ -55,7 +56,7 @@ impl Trainer<'_> {
         let total =
             total.ok_or_else(|| TrainError::invalid(format!("phase {:?} has no loss", phase.name)))?;
         // A look at a value waits for a GPU, so there is one, when the backward pass is on its way.
-        let gradients = dml_ops::backward(&total)?;
+        let gradients = self.gradients(&total, vars, exchange)?;
         let mut read = self.mean_of(values(losses.iter().map(|(.., loss)| loss).chain([&total]))?)?;
         let total_value = read.pop().unwrap_or(f64::NAN);
         let terms: BTreeMap<String, f64> = losses.iter().map(|(name, ..)| name.clone()).zip(read).collect();
@@ -70,7 +71,7 @@ impl Trainer<'_> {
                 self.emit(Event::GradientCosine { phase: number, step, pairs });
             }
         }
-        self.mean_gradients(vars, gradients)
+        Ok(gradients)
     }
 
     fn not_finite(
