@@ -176,6 +176,7 @@ pub fn settings() -> Settings {
     Settings {
         seed: 5,
         batch: 16,
+        micro_batch: 0,
         learning_rates: LearningRates { root: 3e-3, heads: 3e-3 },
         adam: AdamSharing::Shared,
         recording: Recording::FrozenCopy,

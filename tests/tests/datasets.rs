@@ -28,7 +28,8 @@ fn prepared(name: Name, tree: &Path, data: &Path) -> (PathBuf, Summary) {
     let run = Preparation { events: &|_| (), stop: &AtomicBool::new(false) };
     match prepare(&manifest(name), &options, run).unwrap() {
         Outcome::Prepared(summary) => (data.join(name.as_str()), summary),
-        other => panic!("{name} was there before, or in parts: {other:?}"),
+        Outcome::Already(_) => panic!("{name} was there before"),
+        Outcome::Part(..) => panic!("{name} was asked for whole"),
     }
 }
 

@@ -50,9 +50,9 @@ fn schedule(method: Method) -> Schedule {
         class_scale: 1.0,
         caption_scale: 1.0,
         freeze_preserved_head: false,
-        warm_up: 0,
         class_first: false,
         preserve_after: 0,
+        warm_up: 0,
     };
     method.schedule(&pair).unwrap()
 }
@@ -158,6 +158,8 @@ fn several_ranks_train_as_one_process() {
         check(&bench, method, &Settings { monitor, evaluate_throughout: true, ..settings() });
     }
     check(&bench, Method::DmlLwf, &Settings { recording: Recording::Table, ..settings() });
+    // Of three ranks one takes its 6 samples of 16 in two parts, and the others their 5 in one.
+    check(&bench, Method::Mixed, &Settings { micro_batch: 5, ..settings() });
 }
 
 #[test]

@@ -167,6 +167,48 @@ fn a_restart_begins_with_the_parameters_of_the_run() {
 }
 
 #[test]
+fn micro_batches_take_the_steps_of_whole_batches() {
+    let bench = two();
+    for method in [Method::DmlLwf, Method::Mixed] {
+        let schedule = method.schedule(&pair()).unwrap();
+        let run = |micro_batch, recording| {
+            let settings = Settings { micro_batch, recording, ..settings() };
+            let (outcome, params, events) = bench.run(&schedule, settings).unwrap();
+            let terms: Vec<f64> = events
+                .iter()
+                .flat_map(|event| match event {
+                    Event::Step { terms, .. } => terms.values().copied().collect(),
+                    _ => Vec::new(),
+                })
+                .collect();
+            let values = params
+                .tensors()
+                .into_values()
+                .flat_map(|x| x.flatten_all().unwrap().to_vec1::<f32>().unwrap());
+            (outcome.scores.len(), terms, values.collect::<Vec<_>>())
+        };
+        let (scores, terms, values) = run(0, Recording::FrozenCopy);
+        for (micro_batch, recording) in
+            [(7, Recording::FrozenCopy), (1, Recording::Table), (16, Recording::FrozenCopy)]
+        {
+            let (cut_scores, cut_terms, cut_values) = run(micro_batch, recording);
+            assert_eq!((cut_scores, cut_terms.len()), (scores, terms.len()));
+            let near = |a: &f64, b: &f64| (a - b).abs() < 1e-3 * b.abs().max(1.0);
+            assert!(
+                cut_terms.iter().zip(&terms).all(|(a, b)| near(a, b)),
+                "{micro_batch}: {cut_terms:?} {terms:?}"
+            );
+            let far = cut_values.iter().zip(&values).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            // A gradient near 0 may change its sign, and Adam's steps with it.
+            assert!(
+                far < 5e-3 && (micro_batch < 16 || far == 0.0),
+                "{micro_batch}: a parameter is {far} off"
+            );
+        }
+    }
+}
+
+#[test]
 fn alternation_begins_and_preserves_when_asked() {
     let check = |pair: Pair, expected: &[&str]| {
         let schedule = Method::DmlLwf.schedule(&pair).unwrap();

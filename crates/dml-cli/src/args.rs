@@ -81,7 +81,8 @@ pub(crate) struct ConfigArgs {
     #[arg(long, value_name = "N", requires = "videos", value_parser = clap::value_parser!(u8).range(1..=3))]
     split: Option<u8>,
     /// The root, with settings that suit it. Photographs: features (of EfficientNet-Lite0, the default), efficientnet-lite0,
-    /// or vgg-s with the paper's settings. Videos: small-clip (the default), or c3d with the paper's settings.
+    /// or vgg-s with the paper's settings. Videos: small-clip (the default), features (of their middle frames), or c3d with
+    /// the paper's settings.
     #[arg(long, value_name = "KIND", requires = "labelled")]
     root: Option<String>,
     /// Pretrained root: an EfficientNet-Lite0 checkpoint (.pth or .safetensors; without it, $DML_WEIGHTS, the cache and the
@@ -233,7 +234,10 @@ pub(crate) fn device(name: &str) -> Result<Device> {
             }
             let number =
                 number.parse().with_context(|| format!("device {name:?}: {number:?} is not a number"))?;
-            Device::new_cuda(number).with_context(|| format!("opening device {name:?}"))
+            let device = Device::new_cuda(number).with_context(|| format!("opening device {name:?}"))?;
+            #[cfg(feature = "cuda")]
+            dml_ops::keep_memory(&device)?;
+            Ok(device)
         }
         _ => bail!("unknown device {name:?}: there are cpu, cuda and cuda:N"),
     }

@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use common::{flickr8k, photo, small, voc};
 use dml_data::shards::{Sample, ShardOptions, Writer, escape};
-use dml_data::{ClipPipeline, Dataset, Features, Flickr8k, Rows, View, Voc, YouTube2Text};
+use dml_data::{
+    ClipPipeline, Dataset, Features, Flickr8k, Frames, ImagePipeline, Rows, View, Voc, YouTube2Text,
+};
 
 fn check(set: &dyn Dataset, pictures: usize) {
     for index in 0..set.len() {
@@ -49,6 +51,19 @@ fn clips() {
     let pipeline = ClipPipeline { crop: 12, shrink: 2, ..ClipPipeline::default() };
     let set = YouTube2Text::open(dir.path(), "train", &pipeline).unwrap();
     check(&set, 4);
+    // A single frame of each.
+    let still = ImagePipeline { short_side: 9, crop: 8, ..ImagePipeline::default() };
+    let frames =
+        Frames::new(Arc::new(YouTube2Text::open(dir.path(), "train", &pipeline).unwrap()), still).unwrap();
+    let shown = frames.pictures(0).unwrap();
+    assert_eq!(shown, [set.pictures(0).unwrap().swap_remove(2)]);
+    let mut expected = vec![f32::NAN; 3 * 8 * 8];
+    frames.read(0, View::evaluation(), &mut expected).unwrap();
+    assert_eq!(frames.input(&shown).unwrap(), expected);
+    assert_eq!(frames.input(&set.pictures(0).unwrap()).unwrap(), expected);
+    assert!(frames.input(&[]).is_err());
+    assert_eq!((frames.len(), frames.id(0), frames.labels()), (set.len(), set.id(0), set.labels()));
+    assert_ne!(frames.fingerprint(), set.fingerprint());
     // Frames of another size are resized.
     assert_eq!(set.input(&vec![photo(50, 40); 4]).unwrap().len(), 3 * 4 * 6 * 6);
 }

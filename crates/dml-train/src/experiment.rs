@@ -10,7 +10,7 @@ use dml_teacher::SentenceEncoder;
 use sha2::{Digest, Sha256};
 
 use crate::checkpoint::{Checkpoint, Identity, Which};
-use crate::config::{CaptionTarget, Config, DataConfig, First};
+use crate::config::{CaptionTarget, Config, DataConfig, First, Precision, TrainingConfig};
 use crate::evaluate::{EvalSet, Score, evaluate};
 use crate::event::Event;
 use crate::method::{Method, Pair};
@@ -91,7 +91,14 @@ impl Experiment {
         stop: &Arc<AtomicBool>,
         sink: &mut dyn FnMut(&Event),
     ) -> Result<Self> {
-        dml_ops::set_exact(config.training.exact);
+        let TrainingConfig { exact, precision, .. } = config.training;
+        if precision != Precision::F32 && !device.is_cuda() {
+            return Err(TrainError::invalid(
+                "training.precision is for GPUs: on a processor it is f32, which its kernels are made for",
+            ));
+        }
+        dml_ops::set_exact(exact);
+        dml_ops::set_precision(precision.into());
         let place = Place { config, device, stop };
         let mut source = match &config.data {
             DataConfig::Sample(sample) => sample::source(place, sample, sink)?,
@@ -114,7 +121,10 @@ impl Experiment {
     /// Whether two configurations ask for the same data and initial root.
     pub(crate) fn share(a: &Config, b: &Config) -> bool {
         let batch = |config: &Config| (config.pretrain.epochs > 0).then_some(config.training.batch);
-        let training = |config: &Config| (config.training.exact, config.training.caption_target);
+        let training = |config: &Config| {
+            let TrainingConfig { exact, precision, caption_target, .. } = config.training;
+            (exact, precision, caption_target)
+        };
         let of = |config: &Config| (config.cache.clone(), batch(config), training(config));
         a.data == b.data && a.root == b.root && a.pretrain == b.pretrain && of(a) == of(b)
     }
@@ -205,6 +215,7 @@ impl Experiment {
         Settings {
             seed: run.seed,
             batch: training.batch,
+            micro_batch: training.micro_batch,
             learning_rates: LearningRates {
                 root: optimizer.root_learning_rate,
                 heads: optimizer.head_learning_rate,
@@ -231,7 +242,12 @@ impl Experiment {
         let (sets, evals) = (&self.source.sets, &self.source.evals);
         let problem = Problem { net: &self.net, params: &params, tasks: &tasks, sets, evals };
         let identity = Identity::new(&problem, &self.settings(run), &self.schedule(run.method)?)?;
-        let device = if self.device.is_cpu() { "cpu" } else { "gpu" };
+        let device = match self.config.training.precision {
+            Precision::F32 if self.device.is_cpu() => "cpu",
+            Precision::F32 => "gpu",
+            Precision::Tf32 => "gpu tf32",
+            Precision::Bf16 => "gpu bf16",
+        };
         let parts = (RUN_REVISION, device, self.config.training.exact, identity, self.root_digest()?);
         let text = serde_json::to_vec(&parts).map_err(|error| TrainError::invalid(error.to_string()))?;
         Ok(hex(&Sha256::digest(text)[..8]))

@@ -33,7 +33,7 @@ pub use answers::{Answers, ClassRow, ClassTable};
 pub use checkpoint::{Checkpoint, CheckpointConfig, Which};
 pub use compare::{Cell, Comparison, Row, mean_and_sd};
 pub use config::{
-    CaptionTarget, Config, DataConfig, First, OptimizerConfig, PhotographsConfig, PretrainConfig,
+    CaptionTarget, Config, DataConfig, First, OptimizerConfig, PhotographsConfig, Precision, PretrainConfig,
     TrainingConfig, VideosConfig,
 };
 pub use error::{Result, TrainError};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var};
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
@@ -87,8 +87,13 @@ pub(crate) fn gradient_cosines(
     Ok(pairs)
 }
 
-/// The largest resident memory of this process so far, in bytes, where the system tells.
-pub(crate) fn peak_memory() -> Option<u64> {
+/// The most memory so far, in bytes, where the system tells: what tensors took on a GPU, else the process's resident memory.
+pub(crate) fn peak_memory(device: &Device) -> Option<u64> {
+    #[cfg(feature = "cuda")]
+    if let Ok(Some(memory)) = dml_ops::device_memory(device) {
+        return Some(memory.peak);
+    }
+    let _ = device;
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
@@ -140,6 +145,6 @@ mod tests {
 
     #[test]
     fn the_process_has_a_peak() {
-        assert!(!cfg!(target_os = "linux") || peak_memory().is_some_and(|bytes| bytes > 1 << 20));
+        assert!(!cfg!(target_os = "linux") || peak_memory(&Device::Cpu).is_some_and(|bytes| bytes > 1 << 20));
     }
 }

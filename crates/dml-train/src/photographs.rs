@@ -84,7 +84,12 @@ pub fn photograph_features(
 }
 
 /// Each dataset as the pooled features of its images.
-fn features(place: Place, weights: &Path, parts: Parts, sink: &mut dyn FnMut(&Event)) -> Result<Parts> {
+pub(crate) fn features(
+    place: Place,
+    weights: &Path,
+    parts: Parts,
+    sink: &mut dyn FnMut(&Event),
+) -> Result<Parts> {
     let trunk = Pooled::new(weights, place.device)?;
     let compute = trunk.compute(place.device);
     parts.map(|set| {

@@ -107,6 +107,7 @@ fn pretrained_root(
     let settings = Settings {
         seed,
         batch: config.training.batch,
+        micro_batch: config.training.micro_batch,
         learning_rates: LearningRates { root: learning_rate, heads: learning_rate },
         adam: AdamSharing::Shared,
         recording: config.training.recording,

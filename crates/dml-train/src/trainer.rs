@@ -25,7 +25,7 @@ use crate::responses::Recording;
 use crate::sampler::Cursor;
 use crate::schedule::{Phase, Schedule};
 use crate::targets::Targets;
-use crate::task::Task;
+use crate::task::{Loss, Task};
 use crate::{Result, TrainError};
 use exchange::Exchange;
 use step::Batch;
@@ -46,6 +46,9 @@ pub struct Settings {
     pub seed: u64,
     /// Samples of a step, from each stream; where there are several ranks, those of all together.
     pub batch: usize,
+    /// Most samples of a stream that are computed at a time; a larger batch is cut into parts, whose gradients are summed:
+    /// the same step in less memory. 0 for all.
+    pub micro_batch: usize,
     /// Learning rates.
     pub learning_rates: LearningRates,
     /// Which phases share Adam's moments.
@@ -284,7 +287,7 @@ impl<'a> Trainer<'a> {
             name: phase.name.clone(),
             seconds: began.elapsed().as_secs_f64(),
             samples_per_second: stepped as f64 / stepping.as_secs_f64().max(1e-9),
-            peak_memory: peak_memory(),
+            peak_memory: peak_memory(&self.device),
             changes,
         });
         if evaluated {
@@ -313,6 +316,15 @@ impl<'a> Trainer<'a> {
     }
 
     fn check(&self, schedule: &Schedule) -> Result<()> {
+        let contrasts = |task: &Task| matches!(task.loss, Loss::InfoNce { .. });
+        let cut = (1..self.settings.batch).contains(&self.settings.micro_batch);
+        if let (true, Some((name, _))) = (cut, self.problem.tasks.iter().find(|(_, task)| contrasts(task))) {
+            return Err(TrainError::invalid(format!(
+                "a micro-batch of {} is not possible: the loss of task {name:?}, InfoNCE, contrasts all {} samples of a \
+                 batch with each other; take the cosine loss, or a smaller batch",
+                self.settings.micro_batch, self.settings.batch
+            )));
+        }
         schedule.check(
             self.problem.sets.keys().map(String::as_str),
             self.problem.tasks.keys().map(String::as_str),

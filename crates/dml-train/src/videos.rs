@@ -1,15 +1,16 @@
 use std::sync::Arc;
 
-use dml_data::{Dataset, YouTube2Text, open_actions};
-use dml_model::RootConfig;
+use dml_data::{Dataset, Frames, ImagePipeline, YouTube2Text, open_actions};
+use dml_model::{RootConfig, weights};
 
 use crate::config::VideosConfig;
 use crate::event::Event;
 use crate::experiment::{Place, Source};
 use crate::pair::{Parts, imported};
+use crate::photographs::features;
 use crate::{Result, TrainError};
 
-/// UCF101 or HMDB51, and YouTube2Text: clips, decoded when a batch needs them.
+/// UCF101 or HMDB51, and YouTube2Text: clips, decoded when a batch needs them, or frozen features of their middle frames.
 pub(crate) fn source(place: Place, paths: &VideosConfig, sink: &mut dyn FnMut(&Event)) -> Result<Source> {
     let Place { config, device, .. } = place;
     let VideosConfig { videos, split, captions, captions_train, captions_test, input, .. } = paths;
@@ -22,6 +23,12 @@ pub(crate) fn source(place: Place, paths: &VideosConfig, sink: &mut dyn FnMut(&E
     for set in parts.all() {
         announce(&**set, sink);
     }
+    if let RootConfig::Features { .. } = config.root {
+        let parts = parts.map(|clips| Ok(Arc::new(Frames::new(clips, ImagePipeline::default())?)))?;
+        let weights = weights::find(&weights::EFFICIENTNET_LITE0, paths.root_weights.as_deref())?;
+        let parts = features(place, &weights, parts, sink)?;
+        return parts.source(place, paths.teacher.as_deref(), None, sink);
+    }
     let root = match &config.root {
         RootConfig::C3d { .. } => imported(paths.root_weights.as_deref(), device)?,
         RootConfig::SmallClip { .. } if paths.root_weights.is_none() => None,
@@ -32,7 +39,7 @@ pub(crate) fn source(place: Place, paths: &VideosConfig, sink: &mut dyn FnMut(&E
         }
         other => {
             return Err(TrainError::invalid(format!(
-                "videos need the root \"small-clip\" or \"c3d\", not {other:?}"
+                "videos need the root \"small-clip\" or \"c3d\", or \"features\" of their middle frames, not {other:?}"
             )));
         }
     };

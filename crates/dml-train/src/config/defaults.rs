@@ -5,7 +5,7 @@ use dml_data::sample::SampleConfig;
 use dml_model::RootConfig;
 
 use super::{
-    CaptionTarget, Config, DataConfig, First, OptimizerConfig, PhotographsConfig, PretrainConfig,
+    CaptionTarget, Config, DataConfig, First, OptimizerConfig, PhotographsConfig, Precision, PretrainConfig,
     TrainingConfig, VideosConfig,
 };
 use crate::checkpoint::CheckpointConfig;
@@ -43,6 +43,7 @@ impl Config {
                 epochs: 18,
                 block: 6,
                 batch: 16,
+                micro_batch: 0,
                 lambda_class: 0.9,
                 lambda_caption: 0.2,
                 class_scale: 1.0,
@@ -51,6 +52,7 @@ impl Config {
                 caption_loss: Loss::Cosine,
                 preserve_class: Preservation::Distill { temperature: 2.0 },
                 freeze_preserved_head: false,
+                precision: Precision::F32,
                 exact: false,
                 first: First::Caption,
                 preserve_after: 0,
@@ -148,7 +150,15 @@ impl Config {
     /// The same data with another root. The paper's roots, C3D and VGG-S, bring the paper's settings: its method, Adam at
     /// 1e-5 for video and 5e-5 for images, batches of 16 and 64, λ 0.5 and 0.7, softmax, cosine, T = 2, phases of an
     /// epoch, and the input they were made for.
+    ///
+    /// Frozen features of the middle frames of videos bring the settings of photographs', with a softmax.
     pub fn with_root(mut self, root: RootConfig) -> Self {
+        if let (RootConfig::Features { .. }, DataConfig::Videos(_)) = (&root, &self.data) {
+            let Self { method, training, optimizer, .. } = Self::photographs(Path::new(""), Path::new(""));
+            let preserve_class = Preservation::Distill { temperature: 2.0 };
+            let training = TrainingConfig { class_loss: Loss::Softmax, preserve_class, ..training };
+            return Self { root, method, training, optimizer, ..self };
+        }
         let (batch, learning_rate) = match root {
             RootConfig::C3d { .. } => (16, 1e-5),
             RootConfig::VggS { .. } => (64, 5e-5),
@@ -185,6 +195,7 @@ impl Config {
 /// The root of this kind, for the kinds that no kind of data has as its own.
 pub(super) fn root(kind: &str) -> Option<RootConfig> {
     Some(match kind {
+        "features" => RootConfig::Features { input: 1280, hidden: 1024, dropout: 0.5 },
         "c3d" => RootConfig::C3d { dropout: 0.5 },
         "vgg-s" => RootConfig::VggS { dropout: 0.5 },
         "efficientnet-lite0" => RootConfig::EfficientNetLite0 { size: 224, hidden: 1024, dropout: 0.5 },

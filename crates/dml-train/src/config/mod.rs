@@ -74,6 +74,9 @@ pub struct TrainingConfig {
     pub block: usize,
     /// Samples of a step, from each stream.
     pub batch: usize,
+    /// Most samples of a stream that are computed at a time, 0 for all: a larger batch is cut into parts whose gradients are
+    /// summed, which is the same step in less memory.
+    pub micro_batch: usize,
     /// λ of eq. 8: weight of the class loss on class data; 1 − λ is the weight of the preserved captions.
     pub lambda_class: f64,
     /// λ of eq. 9: weight of the preserved classes on caption data; 1 − λ is the weight of the caption loss.
@@ -102,9 +105,33 @@ pub struct TrainingConfig {
     pub recording: Recording,
     /// Whether tasks are evaluated throughout, or only at the end.
     pub evaluate_throughout: bool,
+    /// In which type a GPU multiplies; a processor has `f32` only.
+    pub precision: Precision,
     /// Whether convolutions on the CPU are sums over the kernel's taps, instead of what is fastest (see
     /// [`dml_ops::set_exact`]).
     pub exact: bool,
+}
+
+/// In which type a GPU multiplies; see [`dml_ops::Precision`]. Parameters and the optimiser's state are f32 in all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Precision {
+    /// Single precision.
+    F32,
+    /// Products with 11 bits of mantissa.
+    Tf32,
+    /// The root in bf16.
+    Bf16,
+}
+
+impl From<Precision> for dml_ops::Precision {
+    fn from(precision: Precision) -> Self {
+        match precision {
+            Precision::F32 => Self::F32,
+            Precision::Tf32 => Self::Tf32,
+            Precision::Bf16 => Self::Bf16,
+        }
+    }
 }
 
 /// One of the two datasets.

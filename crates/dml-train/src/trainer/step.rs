@@ -39,39 +39,93 @@ impl Trainer<'_> {
         batch: Batch,
         (vars, exchange): (&[(String, Var)], &mut Exchange),
     ) -> Result<GradStore> {
-        let Batch { whole, own, inputs, responders } = batch;
-        let mut losses = Vec::new();
-        for (s, stream) in phase.streams.iter().enumerate() {
-            let draws = (&whole[s], &own[s]);
-            losses.extend(self.objective(phase, stream, draws, &inputs[s], &responders[s])?);
-        }
-        let mut total: Option<Tensor> = None;
-        for (_, weight, loss) in &losses {
-            let weighted = (loss * *weight)?;
-            total = Some(match total {
-                Some(total) => (total + weighted)?,
-                None => weighted,
+        let Batch { whole, own, .. } = batch;
+        let parts = self.micro_batches(own.iter().map(|draw| draw.indices.len()));
+        // Where no rank cuts its part of the batch, all send gradients while they compute.
+        let ranks = self.ranks.size();
+        let together = self.micro_batches(whole.iter().map(|draw| draw.indices.len().div_ceil(ranks))) == 1;
+        let (mut gradients, mut losses): (Option<GradStore>, Vec<(String, f64, Tensor)>) = (None, Vec::new());
+        for part in 0..parts {
+            let terms = self.objectives(phase, batch, (part, parts))?;
+            let weighted = terms
+                .iter()
+                .map(|(_, weight, loss)| loss * *weight)
+                .collect::<candle_core::Result<Vec<_>>>()?;
+            let total =
+                weighted.into_iter().map(Ok::<_, candle_core::Error>).reduce(|sum, loss| sum? + loss?);
+            let total =
+                total.ok_or_else(|| TrainError::invalid(format!("phase {:?} has no loss", phase.name)))??;
+            let new = match together {
+                true => self.gradients(&total, vars, exchange)?,
+                false => dml_ops::backward(&total)?,
+            };
+            gradients = Some(match gradients {
+                Some(sum) => added(vars, sum, &new)?,
+                None => new,
             });
+            // Of a part only the values stay.
+            losses.extend(
+                terms
+                    .into_iter()
+                    .map(|(name, weight, loss)| (name, weight, if parts > 1 { loss.detach() } else { loss })),
+            );
         }
-        let total =
-            total.ok_or_else(|| TrainError::invalid(format!("phase {:?} has no loss", phase.name)))?;
+        let gradients = gradients.ok_or_else(|| TrainError::invalid("a step has no samples"))?;
         // A look at a value waits for a GPU, so there is one, when the backward pass is on its way.
-        let gradients = self.gradients(&total, vars, exchange)?;
-        let mut read = self.mean_of(values(losses.iter().map(|(.., loss)| loss).chain([&total]))?)?;
-        let total_value = read.pop().unwrap_or(f64::NAN);
-        let terms: BTreeMap<String, f64> = losses.iter().map(|(name, ..)| name.clone()).zip(read).collect();
+        let gradients = if together { gradients } else { self.mean_gradients(vars, gradients)? };
+        let values = values(losses.iter().map(|(.., loss)| loss))?;
+        let (mut total_value, mut terms) = (0.0, BTreeMap::<String, f64>::new());
+        for ((name, weight, _), value) in losses.iter().zip(values) {
+            total_value += weight * value;
+            *terms.entry(name.clone()).or_default() += value;
+        }
+        let mut means = self.mean_of(terms.values().copied().chain([total_value]).collect())?;
+        let total_value = means.pop().unwrap_or(f64::NAN);
+        terms.values_mut().zip(means).for_each(|(value, mean)| *value = mean);
         if !total_value.is_finite() {
             return Err(self.not_finite(step, phase, whole, total_value, &terms));
         }
         self.emit(Event::Step { phase: number, step, samples: samples(whole), terms });
         let every = self.settings.monitor.gradient_cosine_every;
-        if every > 0 && losses.len() > 1 && self.state.steps.is_multiple_of(every) {
+        if every > 0 && together && losses.len() > 1 && self.state.steps.is_multiple_of(every) {
             let pairs = gradient_cosines(&losses, vars, &|gradients| self.mean_gradients(vars, gradients))?;
             if !pairs.is_empty() {
                 self.emit(Event::GradientCosine { phase: number, step, pairs });
             }
         }
         Ok(gradients)
+    }
+
+    /// Into how many parts a batch with so many samples of each stream is cut, none of which has more than the settings allow.
+    fn micro_batches(&self, samples: impl Iterator<Item = usize>) -> usize {
+        let most = match self.settings.micro_batch {
+            0 => usize::MAX,
+            most => most,
+        };
+        samples.map(|samples| samples.div_ceil(most)).max().unwrap_or(1).max(1)
+    }
+
+    /// The terms of a part of the batch, scaled so that the parts' sums are the terms of the whole.
+    fn objectives(
+        &self,
+        phase: &Phase,
+        Batch { whole, own, inputs, responders }: Batch,
+        (part, parts): (usize, usize),
+    ) -> Result<Vec<(String, f64, Tensor)>> {
+        let mut all = Vec::new();
+        for (s, stream) in phase.streams.iter().enumerate() {
+            let samples = own[s].indices.len();
+            let range = samples * part / parts..samples * (part + 1) / parts;
+            if range.is_empty() {
+                continue;
+            }
+            let draw = Draw { epoch: own[s].epoch, indices: own[s].indices[range.clone()].to_vec() };
+            let inputs =
+                if parts == 1 { inputs[s].clone() } else { inputs[s].narrow(0, range.start, range.len())? };
+            let share = range.len() as f64 / samples as f64;
+            all.extend(self.objective(phase, stream, (&whole[s], &draw, share), &inputs, &responders[s])?);
+        }
+        Ok(all)
     }
 
     fn not_finite(
@@ -90,12 +144,13 @@ impl Trainer<'_> {
         TrainError::NotFinite { phase, step, value, terms, samples: ids.collect() }
     }
 
-    /// The terms of a stream's loss: name, weight, value.
+    /// The terms of a stream's loss: name, weight, value. The draws are that of all ranks, and that which this is about
+    /// with its share of this rank's samples.
     fn objective(
         &self,
         phase: &Phase,
         stream: &Stream,
-        (whole, draw): (&Draw, &Draw),
+        (whole, draw, part): (&Draw, &Draw, f64),
         inputs: &Tensor,
         responders: &[(usize, Responder)],
     ) -> Result<Vec<(String, f64, Tensor)>> {
@@ -115,7 +170,7 @@ impl Trainer<'_> {
         let by = |loss: Tensor, factor: f64| -> Result<Tensor> {
             Ok(loss.mul(&Tensor::new(factor as f32, &self.device)?.to_dtype(loss.dtype())?)?)
         };
-        let share = self.share(whole);
+        let share = self.share(whole) * part;
         let scaled = |loss: Tensor| if share == 1.0 { Ok(loss) } else { by(loss, share) };
         let learnt = &self.problem.tasks[task];
         let loss = match learnt.loss {
@@ -147,6 +202,20 @@ pub(super) fn weights(phase: &Phase) -> BTreeMap<String, f64> {
         std::iter::once((supervised(&stream.supervise.task), stream.supervise.weight)).chain(kept)
     };
     phase.streams.iter().flat_map(of).collect()
+}
+
+/// The sum of two parts' gradients.
+fn added(vars: &[(String, Var)], mut sum: GradStore, new: &GradStore) -> Result<GradStore> {
+    for (_, var) in vars {
+        if let Some(new) = new.get(var) {
+            let both = match sum.get(var) {
+                Some(sum) => (sum + new)?,
+                None => new.clone(),
+            };
+            sum.insert(var, both);
+        }
+    }
+    Ok(sum)
 }
 
 /// Name of the term of a task that is learnt.
