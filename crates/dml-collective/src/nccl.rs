@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use candle_core::cuda_backend::cudarc::driver::CudaSlice;
-use candle_core::cuda_backend::cudarc::nccl::{Comm, Id, ReduceOp, result::NcclError};
+use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DeviceRepr, ValidAsZeroBits};
+use candle_core::cuda_backend::cudarc::nccl::{Comm, Id, NcclType, ReduceOp, result::NcclError};
 use candle_core::cuda_backend::{CudaDevice, CudaStorage};
 use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor};
 
@@ -48,12 +48,7 @@ impl Nccl {
     }
 
     /// The numbers of all ranks, rank by rank; each has as many.
-    fn all<T: Copy + Default>(&self, own: &[T]) -> Result<Vec<T>>
-    where
-        T: candle_core::cuda_backend::cudarc::driver::DeviceRepr
-            + candle_core::cuda_backend::cudarc::driver::ValidAsZeroBits
-            + candle_core::cuda_backend::cudarc::nccl::NcclType,
-    {
+    fn all<T: DeviceRepr + ValidAsZeroBits + NcclType + 'static>(&self, own: &[T]) -> Result<Vec<T>> {
         let own = self.device.clone_htod(own)?;
         let mut all = self.device.alloc_zeros::<T>(own.len() * self.size)?;
         self.comm().0.all_gather(&own, &mut all).map_err(failed)?;
@@ -96,6 +91,9 @@ impl Collective for Nccl {
         // All have all lengths then; only rank 0's counts.
         let length = self.all(&[bytes.len() as u64])?[0] as usize;
         bytes.resize(length, 0);
+        if length == 0 {
+            return Ok(());
+        }
         let mut all = self.device.clone_htod(&bytes[..])?;
         self.comm().0.broadcast_in_place(&mut all, 0).map_err(failed)?;
         *bytes = self.device.clone_dtoh(&all)?;
