@@ -158,6 +158,8 @@ fn several_ranks_train_as_one_process() {
         check(&bench, method, &Settings { monitor, evaluate_throughout: true, ..settings() });
     }
     check(&bench, Method::DmlLwf, &Settings { recording: Recording::Table, ..settings() });
+    // Of three ranks one takes its 6 samples of 16 in two parts, and the others their 5 in one.
+    check(&bench, Method::Mixed, &Settings { micro_batch: 5, ..settings() });
 }
 
 #[test]

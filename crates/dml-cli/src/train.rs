@@ -17,7 +17,11 @@ use crate::{Done, runs, table};
 pub(crate) fn run(args: &TrainArgs, stop: &Arc<AtomicBool>) -> Result<Done> {
     let launch = Launch::here()?;
     let device = args.config.device_of(&launch)?;
-    let ranks = dml_collective::open(&launch, &device)?;
+    let own = launch.rank;
+    let ranks = dml_collective::open(&launch, &device, move |gone| {
+        complain(&format!("rank {own}: error: rank {gone} is gone; the run goes on with --resume"));
+        std::process::exit(1);
+    })?;
     match run_on(&ranks, args, device, stop) {
         Err(error) if ranks.size() > 1 => {
             // The others would wait for this one, so all end here.

@@ -71,8 +71,10 @@ fn with<'a>(more: &[&'a str]) -> Vec<&'a str> {
     [&TRAIN[..], more].concat()
 }
 
+type Parameters = BTreeMap<String, Vec<f32>>;
+
 /// Parameters and scores of a finished run.
-fn left(run: &Path) -> (BTreeMap<String, Vec<f32>>, Vec<(String, f64)>) {
+fn left(run: &Path) -> (Parameters, Vec<(String, f64)>) {
     let tensors = dml_model::load_safetensors(&run.join("model.safetensors"), &Device::Cpu).unwrap();
     let values = |tensor: candle_core::Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
     let scores: Vec<dml_train::Score> =

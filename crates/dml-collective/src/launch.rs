@@ -70,7 +70,7 @@ impl Launch {
         Ok(Self { launcher: Launcher::None, rank: 0, size: 1, local_rank: 0, master })
     }
 
-    /// The address at which rank 0 waits.
+    /// The address at which rank 0 waits: the master's, one port further, because torchrun itself waits at the master's.
     ///
     /// # Errors
     /// If the launcher has not said it, or it names nothing.
@@ -81,7 +81,8 @@ impl Launch {
                 "MASTER_ADDR and MASTER_PORT must say where rank 0 can be reached, and are not set".into(),
             ));
         };
-        let resolved = (host.as_str(), *port).to_socket_addrs().ok().and_then(|mut all| all.next());
+        let resolved =
+            (host.as_str(), port.saturating_add(1)).to_socket_addrs().ok().and_then(|mut all| all.next());
         resolved.ok_or_else(|| CollectiveError::Launch(format!("MASTER_ADDR is {host:?}, which is no host")))
     }
 }
@@ -135,7 +136,7 @@ mod tests {
         let launch =
             |master| Launch { launcher: Launcher::Torchrun, rank: 0, size: 2, local_rank: 0, master };
         let address = launch(Some(("127.0.0.1".to_string(), 29500))).address().unwrap();
-        assert_eq!(address.to_string(), "127.0.0.1:29500");
+        assert_eq!(address.to_string(), "127.0.0.1:29501");
         assert!(launch(None).address().unwrap_err().to_string().contains("MASTER_ADDR"));
     }
 }

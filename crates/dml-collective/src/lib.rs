@@ -7,6 +7,8 @@ mod launch;
 mod mpi;
 #[cfg(feature = "nccl")]
 mod nccl;
+#[cfg_attr(not(feature = "nccl"), allow(dead_code))]
+mod rendezvous;
 mod threads;
 
 use std::fmt::Debug;
@@ -121,20 +123,29 @@ impl Collective for Alone {
 /// The ranks that this process was launched with: over NCCL where it computes on a GPU and the build has it, over MPI
 /// elsewhere, and nobody where it was started by itself.
 ///
+/// Where the transport does not end all ranks when one is gone, as MPI does, `gone` is told of it within a second of the end
+/// of its process, from a thread of its own, with its number: a rank that waits for it would wait for ever.
+///
 /// # Errors
 /// If there are several ranks and this build has no transport for them, or if the transport cannot start.
-pub fn open(launch: &Launch, device: &Device) -> Result<Arc<dyn Collective>> {
+pub fn open(
+    launch: &Launch,
+    device: &Device,
+    gone: impl Fn(usize) + Send + Sync + 'static,
+) -> Result<Arc<dyn Collective>> {
+    let gone: rendezvous::Gone = Arc::new(gone);
     if launch.size == 1 {
         return Ok(Arc::new(Alone));
     }
     #[cfg(feature = "nccl")]
     if let Device::Cuda(cuda) = device {
-        return Ok(Arc::new(nccl::Nccl::start(launch, cuda)?));
+        return Ok(Arc::new(nccl::Nccl::start(launch, cuda, gone)?));
     }
     #[cfg(feature = "mpi")]
     if device.is_cpu() {
         return Ok(Arc::new(mpi::Mpi::start(launch)?));
     }
+    drop(gone);
     let (feature, place) = if device.is_cpu() { ("mpi", "the CPU") } else { ("nccl", "a GPU") };
     Err(CollectiveError::Launch(format!(
         "{} processes were started together, and this build cannot connect those on {place}: build with `--features \

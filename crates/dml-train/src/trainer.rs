@@ -1,10 +1,11 @@
 mod durable;
+mod exchange;
 mod plan;
 pub(crate) mod ranks;
 mod record;
 mod step;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,6 +27,7 @@ use crate::schedule::{Phase, Schedule};
 use crate::targets::Targets;
 use crate::task::{Loss, Task};
 use crate::{Result, TrainError};
+use exchange::Exchange;
 use step::Batch;
 
 /// A dataset to train on, with its labels as numbers.
@@ -105,6 +107,8 @@ pub struct Trainer<'a> {
     state: State,
     store: Option<Store>,
     ranks: Arc<dyn Collective>,
+    /// How the gradients of each phase travel, by all that is in the phase: schedules repeat their phases.
+    exchanges: HashMap<String, Exchange>,
     /// Steps and time of the last checkpoint.
     saved: (usize, Instant),
     sink: &'a mut dyn FnMut(&Event),
@@ -150,6 +154,7 @@ impl<'a> Trainer<'a> {
             initial: None,
             state: State::default(),
             ranks: Arc::new(Alone),
+            exchanges: HashMap::new(),
             saved: (0, Instant::now()),
             sink,
         })
@@ -240,6 +245,8 @@ impl<'a> Trainer<'a> {
             self.problem.params.load(initial.clone())?;
         }
         let mut ahead = self.read_ahead(phase, &own[from..])?;
+        let alike = format!("{phase:?}");
+        let mut exchange = self.exchanges.remove(&alike).unwrap_or_default();
         let (mut stepping, mut stepped) = (Duration::ZERO, 0);
         for (step, draws) in plan.iter().enumerate().skip(from) {
             if self.stopped()? {
@@ -248,7 +255,7 @@ impl<'a> Trainer<'a> {
             let step_began = Instant::now();
             let inputs = ahead.iter_mut().map(plan::next_inputs).collect::<Result<Vec<_>>>()?;
             let batch = Batch { whole: draws, own: &own[step], inputs: &inputs, responders: &responders };
-            let gradients = self.step(number, step + 1, phase, batch, &vars)?;
+            let gradients = self.step(number, step + 1, phase, batch, (&vars, &mut exchange))?;
             if step == from {
                 step::check_reached(phase, &vars, &gradients)?;
             }
@@ -262,6 +269,7 @@ impl<'a> Trainer<'a> {
             self.save_when_due()?;
         }
         drop((responders, ahead));
+        self.exchanges.insert(alike, exchange);
         let mut changes = Vec::new();
         let evaluated = self.settings.evaluate_throughout && self.epoch_has_passed(phase);
         if evaluated {

@@ -3,8 +3,7 @@
 
 use std::ops::Range;
 
-use candle_core::backprop::GradStore;
-use candle_core::{DType, Tensor, Var};
+use candle_core::{DType, Tensor};
 use dml_collective::Collective;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
@@ -15,9 +14,6 @@ use crate::checkpoint::Identity;
 use crate::experiment::hex;
 use crate::sampler::Draw;
 use crate::{Result, TrainError};
-
-/// Gradients travel together until they have this many numbers.
-const BUCKET: usize = 4 << 20;
 
 /// The part of `len` things that a rank takes. The parts follow each other and differ by one at most.
 pub(crate) fn part(len: usize, ranks: &dyn Collective) -> Range<usize> {
@@ -64,34 +60,6 @@ impl Trainer<'_> {
         let mut values: Vec<f32> = values.into_iter().map(|value| value as f32).collect();
         self.ranks.all_reduce_mean(&mut values)?;
         Ok(values.into_iter().map(f64::from).collect())
-    }
-
-    /// The mean of gradients over the ranks.
-    pub(super) fn mean_gradients(
-        &self,
-        vars: &[(String, Var)],
-        mut gradients: GradStore,
-    ) -> Result<GradStore> {
-        if self.ranks.size() == 1 {
-            return Ok(gradients);
-        }
-        let reached: Vec<(&Var, Tensor)> =
-            vars.iter().filter_map(|(_, var)| Some((var, gradients.get(var)?.clone()))).collect();
-        let mut rest = &reached[..];
-        while !rest.is_empty() {
-            let mut numbers = 0;
-            let fits = |(_, gradient): &&(&Var, Tensor)| {
-                numbers += gradient.elem_count();
-                numbers <= BUCKET
-            };
-            let (bucket, others) = rest.split_at(rest.iter().take_while(fits).count().max(1));
-            rest = others;
-            let tensors: Vec<Tensor> = bucket.iter().map(|(_, gradient)| gradient.clone()).collect();
-            for ((var, _), mean) in bucket.iter().zip(mean_of_tensors(&*self.ranks, &tensors)?) {
-                gradients.insert(var, mean);
-            }
-        }
-        Ok(gradients)
     }
 
     /// Whether somebody has been told to stop.
@@ -154,17 +122,4 @@ pub(crate) fn gather_rows(ranks: &dyn Collective, own: &Tensor) -> Result<Vec<f3
     let own = own.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
     let all = ranks.gather(bytemuck::cast_slice(&own))?;
     Ok(all.iter().flat_map(|bytes| bytemuck::pod_collect_to_vec::<u8, f32>(bytes)).collect())
-}
-
-/// The mean over the ranks of several tensors, in one message.
-pub(super) fn mean_of_tensors(ranks: &dyn Collective, tensors: &[Tensor]) -> Result<Vec<Tensor>> {
-    let flat = tensors.iter().map(Tensor::flatten_all).collect::<candle_core::Result<Vec<_>>>()?;
-    let mean = ranks.mean(&Tensor::cat(&flat, 0)?)?;
-    let mut from = 0;
-    let mut next = |tensor: &Tensor| {
-        let count = tensor.elem_count();
-        from += count;
-        mean.narrow(0, from - count, count)?.reshape(tensor.shape())
-    };
-    Ok(tensors.iter().map(&mut next).collect::<candle_core::Result<Vec<_>>>()?)
 }

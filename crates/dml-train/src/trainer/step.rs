@@ -8,6 +8,7 @@ use dml_model::Mode;
 use dml_ops::RowKeys;
 
 use super::Trainer;
+use super::exchange::Exchange;
 use super::plan::{Draws, samples};
 use super::record::Responders;
 use crate::event::Event;
@@ -36,10 +37,13 @@ impl Trainer<'_> {
         step: usize,
         phase: &Phase,
         batch: Batch,
-        vars: &[(String, Var)],
+        (vars, exchange): (&[(String, Var)], &mut Exchange),
     ) -> Result<GradStore> {
         let Batch { whole, own, .. } = batch;
-        let parts = self.micro_batches(own);
+        let parts = self.micro_batches(own.iter().map(|draw| draw.indices.len()));
+        // Where no rank cuts its part of the batch, all send gradients while they compute.
+        let ranks = self.ranks.size();
+        let together = self.micro_batches(whole.iter().map(|draw| draw.indices.len().div_ceil(ranks))) == 1;
         let (mut gradients, mut losses): (Option<GradStore>, Vec<(String, f64, Tensor)>) = (None, Vec::new());
         for part in 0..parts {
             let terms = self.objectives(phase, batch, (part, parts))?;
@@ -51,7 +55,10 @@ impl Trainer<'_> {
                 weighted.into_iter().map(Ok::<_, candle_core::Error>).reduce(|sum, loss| sum? + loss?);
             let total =
                 total.ok_or_else(|| TrainError::invalid(format!("phase {:?} has no loss", phase.name)))??;
-            let new = dml_ops::backward(&total)?;
+            let new = match together {
+                true => self.gradients(&total, vars, exchange)?,
+                false => dml_ops::backward(&total)?,
+            };
             gradients = Some(match gradients {
                 Some(sum) => added(vars, sum, &new)?,
                 None => new,
@@ -65,33 +72,37 @@ impl Trainer<'_> {
         }
         let gradients = gradients.ok_or_else(|| TrainError::invalid("a step has no samples"))?;
         // A look at a value waits for a GPU, so there is one, when the backward pass is on its way.
-        let read = self.mean_of(values(losses.iter().map(|(.., loss)| loss))?)?;
+        let gradients = if together { gradients } else { self.mean_gradients(vars, gradients)? };
+        let values = values(losses.iter().map(|(.., loss)| loss))?;
         let (mut total_value, mut terms) = (0.0, BTreeMap::<String, f64>::new());
-        for ((name, weight, _), value) in losses.iter().zip(read) {
+        for ((name, weight, _), value) in losses.iter().zip(values) {
             total_value += weight * value;
             *terms.entry(name.clone()).or_default() += value;
         }
+        let mut means = self.mean_of(terms.values().copied().chain([total_value]).collect())?;
+        let total_value = means.pop().unwrap_or(f64::NAN);
+        terms.values_mut().zip(means).for_each(|(value, mean)| *value = mean);
         if !total_value.is_finite() {
             return Err(self.not_finite(step, phase, whole, total_value, &terms));
         }
         self.emit(Event::Step { phase: number, step, samples: samples(whole), terms });
         let every = self.settings.monitor.gradient_cosine_every;
-        if every > 0 && parts == 1 && losses.len() > 1 && self.state.steps.is_multiple_of(every) {
+        if every > 0 && together && losses.len() > 1 && self.state.steps.is_multiple_of(every) {
             let pairs = gradient_cosines(&losses, vars, &|gradients| self.mean_gradients(vars, gradients))?;
             if !pairs.is_empty() {
                 self.emit(Event::GradientCosine { phase: number, step, pairs });
             }
         }
-        self.mean_gradients(vars, gradients)
+        Ok(gradients)
     }
 
-    /// Into how many parts the batch is cut, none of which has more samples of a stream than the settings allow.
-    fn micro_batches(&self, own: &Draws) -> usize {
+    /// Into how many parts a batch with so many samples of each stream is cut, none of which has more than the settings allow.
+    fn micro_batches(&self, samples: impl Iterator<Item = usize>) -> usize {
         let most = match self.settings.micro_batch {
             0 => usize::MAX,
             most => most,
         };
-        own.iter().map(|draw| draw.indices.len().div_ceil(most)).max().unwrap_or(1).max(1)
+        samples.map(|samples| samples.div_ceil(most)).max().unwrap_or(1).max(1)
     }
 
     /// The terms of a part of the batch, scaled so that the parts' sums are the terms of the whole.
