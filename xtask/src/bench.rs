@@ -56,11 +56,11 @@ impl Model {
 }
 
 /// Builds a measuring program, an example of this workspace, and says where it is.
-fn example(name: &str) -> Result<PathBuf> {
+fn example(name: &str, features: &[&str]) -> Result<PathBuf> {
     let release: &[&str] = if cfg!(debug_assertions) { &[] } else { &["--release"] };
     // With the features of the whole workspace, what its tests have built is used again.
     let build = ["build", "--locked", "--workspace", "--example", name];
-    crate::step::cargo(&[&build, release].concat())?;
+    crate::step::cargo(&[&build, release, features].concat())?;
     // This program lies in the folder of the same profile.
     let xtask = std::env::current_exe().context("where this program lies is unknown")?;
     let folder = xtask.parent().context("this program lies in no folder")?;

@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod bench;
+mod cuda;
 mod ffmpeg;
 mod prepare;
 mod step;
@@ -25,6 +26,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Bench(bench::Args),
+    CheckCuda(cuda::Args),
     Test(test::Args),
     PrepareData(prepare::Args),
 }
@@ -32,6 +34,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Bench(args) => bench::run(&args),
+        Command::CheckCuda(args) => cuda::run(&args),
         Command::Test(args) => test::run(&args),
         Command::PrepareData(args) => prepare::run(&args),
     };

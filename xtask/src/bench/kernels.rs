@@ -44,7 +44,7 @@ const DIRECTIONS: [(&str, &str); 3] =
 
 pub(super) fn run(args: &Args) -> Result<()> {
     let python = args.vs_torch.then(torch::python).transpose()?;
-    let program = example("kernels")?;
+    let program = example("kernels", &[])?;
     let threads = args.threads.to_string();
     let mut theirs = match &python {
         Some(python) => {

@@ -36,7 +36,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
     threads: u32,
 
-    /// Where both run: `cuda` needs a build of this command with `--features cuda`, or `--program`
+    /// Where both run: `cuda` takes a CUDA toolkit to build ours with, or `--program`
     #[arg(long, value_enum, default_value = "cpu")]
     device: Where,
 
@@ -78,7 +78,11 @@ impl Where {
 
 pub(super) fn run(args: &Args) -> Result<()> {
     let python = args.vs_torch.then(torch::python).transpose()?;
-    let program = args.program.clone().map_or_else(|| example("step"), Ok)?;
+    let features: &[&str] = match args.device {
+        Where::Cpu => &[],
+        Where::Cuda => &["--features", "dml-cli/cuda,dml-cli/cudnn"],
+    };
+    let program = args.program.clone().map_or_else(|| example("step", features), Ok)?;
     let python = python.as_deref();
     if args.device == Where::Cuda {
         for precision in ["f32", "tf32", "bf16"] {
