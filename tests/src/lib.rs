@@ -11,8 +11,8 @@ use dml_data::{Dataset, Labels, View};
 use dml_model::{HeadConfig, MultiTaskNet, NetConfig, Params, RootConfig};
 use dml_rand::{Purpose, Stream};
 use dml_train::{
-    AdamSharing, CheckpointConfig, EvalSet, Event, LearningRates, Loss, MonitorConfig, Outcome, Preservation,
-    Problem, Recording, Result, Schedule, Settings, Targets, Task, TrainSet, Trainer,
+    AdamSharing, CheckpointConfig, EvalSet, Event, LearningRates, Loss, MonitorConfig, Outcome, Pair,
+    Preservation, Problem, Recording, Result, Schedule, Settings, Targets, Task, TrainSet, Trainer,
 };
 
 /// Length of a feature vector.
@@ -168,6 +168,27 @@ impl Bench {
         let problem =
             Problem { net: &self.net, params, tasks: &self.tasks, sets: &self.sets, evals: &self.evals };
         Trainer::new(problem, settings, sink)?.run(schedule)
+    }
+}
+
+/// What the named methods need to know of the datasets "a", with classes, and "b".
+pub fn pair() -> Pair {
+    Pair {
+        class_dataset: "a".into(),
+        class_task: "a".into(),
+        caption_dataset: "b".into(),
+        caption_task: "b".into(),
+        epochs: 4,
+        block: 2,
+        steps_per_epoch: 4,
+        lambda_class: 0.5,
+        lambda_caption: 0.7,
+        class_scale: 1.0,
+        caption_scale: 1.0,
+        freeze_preserved_head: false,
+        class_first: false,
+        preserve_after: 0,
+        warm_up: 0,
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use candle_core::Device;
 use dml_collective::{Alone, Collective, Threads};
 use dml_model::{HeadConfig, MultiTaskNet, Params};
-use dml_tests::{Bench, LEN, Toy, bits, settings};
+use dml_tests::{Bench, LEN, Toy, bits, pair, settings};
 use dml_train::{
     CheckpointConfig, Event, Loss, Method, MonitorConfig, Outcome, Pair, Preservation, Problem, Recording,
     Result, Schedule, Settings, Targets, Task, Trainer,
@@ -37,23 +37,7 @@ fn contrastive() -> Bench {
 }
 
 fn schedule(method: Method) -> Schedule {
-    let pair = Pair {
-        class_dataset: "a".into(),
-        class_task: "a".into(),
-        caption_dataset: "b".into(),
-        caption_task: "b".into(),
-        epochs: 5,
-        block: 1,
-        steps_per_epoch: 4,
-        lambda_class: 0.5,
-        lambda_caption: 0.7,
-        class_scale: 1.0,
-        caption_scale: 1.0,
-        freeze_preserved_head: false,
-        class_first: false,
-        preserve_after: 0,
-        warm_up: 0,
-    };
+    let pair = Pair { epochs: 5, block: 1, ..pair() };
     method.schedule(&pair).unwrap()
 }
 

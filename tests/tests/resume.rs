@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::Device;
 use dml_model::{MultiTaskNet, Params};
-use dml_tests::{Bench, Toy, settings};
+use dml_tests::{Bench, Toy, pair, settings};
 use dml_train::{
     AdamSharing, Checkpoint, CheckpointConfig, Event, Length, Method, MonitorConfig, Outcome, Pair, Phase,
     Recording, Schedule, Settings, Stream, Supervise, TrainError, Which,
@@ -20,23 +20,7 @@ fn two() -> Bench {
 }
 
 fn schedule(method: Method) -> Schedule {
-    let pair = Pair {
-        class_dataset: "a".into(),
-        class_task: "a".into(),
-        caption_dataset: "b".into(),
-        caption_task: "b".into(),
-        epochs: 2,
-        block: 1,
-        steps_per_epoch: 4,
-        lambda_class: 0.5,
-        lambda_caption: 0.7,
-        class_scale: 1.0,
-        caption_scale: 1.0,
-        freeze_preserved_head: false,
-        class_first: false,
-        preserve_after: 0,
-        warm_up: 1,
-    };
+    let pair = Pair { epochs: 2, block: 1, warm_up: 1, ..pair() };
     method.schedule(&pair).unwrap()
 }
 

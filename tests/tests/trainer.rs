@@ -3,7 +3,7 @@
 
 use candle_core::Device;
 use dml_model::Params;
-use dml_tests::{Bench, Toy, bits, settings};
+use dml_tests::{Bench, Toy, bits, pair, settings};
 use dml_train::{
     AdamSharing, Event, Length, Method, Pair, Phase, Preserve, Recorded, Recording, Schedule, Settings,
     Stream, Supervise, TrainError,
@@ -11,26 +11,6 @@ use dml_train::{
 
 fn two() -> Bench {
     Bench::new(vec![Toy::new("a", 3), Toy::new("b", 4)]).unwrap()
-}
-
-fn pair() -> Pair {
-    Pair {
-        class_dataset: "a".into(),
-        class_task: "a".into(),
-        caption_dataset: "b".into(),
-        caption_task: "b".into(),
-        epochs: 4,
-        block: 2,
-        steps_per_epoch: 4,
-        lambda_class: 0.5,
-        lambda_caption: 0.7,
-        class_scale: 1.0,
-        caption_scale: 1.0,
-        freeze_preserved_head: false,
-        class_first: false,
-        preserve_after: 0,
-        warm_up: 0,
-    }
 }
 
 fn stream(dataset: &str, preserve: &[&str], recorded: Recorded) -> Stream {

@@ -258,16 +258,19 @@ impl Network {
         if let Some(table) = &self.kinds {
             x = (x + rows(table, kinds)?)?;
         }
-        // It loses gradients, of which there are none here.
-        #[allow(clippy::disallowed_methods)]
-        let normalised =
-            candle_nn::ops::layer_norm(&x, &self.norm.weight, &self.norm.bias, self.epsilon as f32)?;
-        x = normalised;
+        x = self.normalised(&x)?;
         let positions = self.by_distance.as_ref().map(|by_distance| RelativePositions { by_distance });
         for layer in &self.layers {
             x = layer.forward(&x, lengths, positions)?;
         }
         Ok(x)
+    }
+
+    /// The layer normalisation of the embeddings. candle's own loses gradients, and is not used even where there are none.
+    fn normalised(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+        let x = x.broadcast_sub(&x.mean_keepdim(1)?)?;
+        let deviation = (x.sqr()?.mean_keepdim(1)? + self.epsilon)?.sqrt()?;
+        x.broadcast_div(&deviation)?.broadcast_mul(&self.norm.weight)?.broadcast_add(&self.norm.bias)
     }
 }
 
