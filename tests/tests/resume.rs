@@ -124,7 +124,7 @@ fn stopping_anywhere_changes_no_byte() {
     }
     check(Method::DmlLwf, settings(), 5);
     let (recording, adam) = (Recording::Table, AdamSharing::PerTask);
-    let monitor = MonitorConfig { drift_samples: 5, gradient_cosine_every: 2 };
+    let monitor = MonitorConfig { drift_samples: 5, gradient_cosine_every: 2, profile: true };
     check(Method::DmlLwf, Settings { recording, monitor, adam, ..throughout }, 1);
 }
 

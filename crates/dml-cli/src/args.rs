@@ -131,6 +131,9 @@ pub(crate) struct TrainArgs {
     /// Show curves of every task while training; `q` stops the run as Ctrl-C does.
     #[arg(long, conflicts_with = "json")]
     pub(crate) tui: bool,
+    /// Show at the end where the time went. The device is waited for after each part of a step, so that steps take longer.
+    #[arg(long)]
+    pub(crate) profile: bool,
     /// Print events as JSON lines instead of bars and tables.
     #[arg(long)]
     pub(crate) json: bool,

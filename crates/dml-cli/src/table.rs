@@ -1,6 +1,6 @@
 //! Tables in Markdown: readable on a terminal, and to be pasted as they are.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dml_train::{Cell, Comparison, Method, Score, half_interval, mean_and_sd};
 
@@ -18,6 +18,16 @@ pub(crate) fn scores(scores: &[Score]) {
         ]
     });
     markdown(&["evaluation", "measure", "value", "n", "protocol"], rows.collect());
+}
+
+/// Seconds of each part of a run's work, the longest first.
+pub(crate) fn profile(parts: &BTreeMap<String, f64>) {
+    let total: f64 = parts.values().sum();
+    let mut parts: Vec<_> = parts.iter().collect();
+    parts.sort_by(|a, b| b.1.total_cmp(a.1));
+    let share = |seconds: f64| format!("{:.1} %", 100.0 * seconds / total.max(f64::MIN_POSITIVE));
+    let rows = parts.into_iter().map(|(part, &s)| vec![part.clone(), format!("{s:.2}"), share(s)]);
+    markdown(&["part of the work", "seconds", "share"], rows.collect());
 }
 
 /// A table for each measure: a row for each method and combination of settings, with mean ± standard deviation over the

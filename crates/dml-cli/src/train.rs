@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -43,7 +44,7 @@ fn run_on(
         Some(which) => Some(agreed(&**ranks, || runs::to_resume(which))?),
         None => None,
     };
-    let config = match &resumed {
+    let mut config = match &resumed {
         Some(folder) => unchanged(args, &runs::config(folder)?)?,
         None => {
             // A run of several ranks is that of one process with all their samples in a batch, and is written as such.
@@ -52,6 +53,7 @@ fn run_on(
             config
         }
     };
+    config.monitor.profile |= args.profile;
     let mut progress = Progress::new("");
     let mut show = |event: &Event| match (first, args.json) {
         (false, _) => {}
@@ -118,7 +120,11 @@ fn train(
         (_, true) => View::Screen(Screen::open(&folder.display().to_string(), &run.stop)?),
         _ => View::Lines(Progress::new(""), vec![]),
     };
+    let mut parts = BTreeMap::new();
     let outcome = experiment.run_on(ranks.clone(), &experiment.params(run.seed)?, run, &mut |event| {
+        if let Event::Profile { seconds, .. } = event {
+            seconds.iter().for_each(|(part, seconds)| *parts.entry(part.clone()).or_default() += seconds);
+        }
         log.write(event);
         board.write(event);
         view.show(event);
@@ -137,6 +143,10 @@ fn train(
     if !args.json {
         say("");
         table::scores(&outcome.scores);
+        if !parts.is_empty() {
+            say("");
+            table::profile(&parts);
+        }
         say(&format!(
             "\nrun: {place} (model.safetensors, scores.json, metrics.jsonl, config.toml, checkpoints)"
         ));

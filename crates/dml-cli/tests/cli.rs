@@ -53,6 +53,23 @@ fn a_run_leaves_what_it_says_and_eval_agrees_with_it() {
 }
 
 #[test]
+fn the_profile_names_the_parts_and_changes_no_score() {
+    let place = Place::new();
+    let scores = |out: &str, more: &[&str]| {
+        let (code, stdout, stderr) =
+            place.dml(&[&["train", "--config", "tiny.toml", "--out", out], more].concat());
+        assert_eq!(code, 0, "{stderr}");
+        (std::fs::read_to_string(place.path().join(out).join("scores.json")).unwrap(), stdout)
+    };
+    let (plain, _) = scores("plain", &[]);
+    let (profiled, shown) = scores("profiled", &["--profile"]);
+    assert_eq!(plain, profiled);
+    for part in ["forward", "answers of the recorded network", "heads and losses", "backward", "update"] {
+        assert!(shown.contains(&format!("| {part}")), "{part}: {shown}");
+    }
+}
+
+#[test]
 fn checkpoints_are_the_same_bytes_for_one_and_two_threads() {
     let place = Place::new();
     let run = |out: &str, threads: &str, cache: &str| {

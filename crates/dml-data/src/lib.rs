@@ -19,6 +19,7 @@ pub mod sample;
 pub mod shards;
 pub mod splits;
 mod text;
+mod upload;
 mod videos;
 mod voc;
 

@@ -8,6 +8,7 @@ use candle_datasets::Batcher;
 use dml_rand::{Purpose, Stream};
 use rayon::prelude::*;
 
+use crate::upload::{Sent, Upload, Values};
 use crate::{DataError, Dataset, Result, View};
 
 /// The inputs of some samples.
@@ -63,7 +64,7 @@ pub struct Prefetch {
     /// Threads that read, each a batch at a time; 0 counts as 1.
     pub workers: usize,
     /// How many batches are read, or being read, before they are asked for; 0 counts as 1. Memory is bounded by these
-    /// batches and the one that is handed out.
+    /// batches, the one that is handed out, and on a GPU the one after it, which is copied there beside the computation.
     pub batches: usize,
 }
 
@@ -107,9 +108,12 @@ impl Prefetch {
         let queue = Queue { read: VecDeque::new(), claimed: 0, taken: 0, stopped: false };
         let room = self.batches.max(1);
         let workers = self.workers.max(1).min(batches.len());
-        let shared =
-            Arc::new(Shared { dataset, batches, room, queue: Mutex::new(queue), changed: Condvar::new() });
-        let mut batches = Prefetched { shared, workers: Vec::new(), device: device.clone() };
+        let upload = Upload::to(device)?;
+        let ahead = upload.is_beside();
+        let (queue, changed) = (Mutex::new(queue), Condvar::new());
+        let shared = Arc::new(Shared { dataset, batches, room, upload, queue, changed });
+        let mut batches =
+            Prefetched { shared, workers: Vec::new(), ahead, sent: None, device: device.clone() };
         for number in 0..workers {
             let shared = batches.shared.clone();
             let worker = std::thread::Builder::new()
@@ -126,24 +130,37 @@ impl Prefetch {
 pub struct Prefetched {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
+    /// Whether the next batch is sent to the device when this one is handed out.
+    ahead: bool,
     device: Device,
+    sent: Option<(usize, Result<Sent>)>,
+}
+
+impl Prefetched {
+    fn send(&self, (number, values): (usize, Result<Values>)) -> (usize, Result<Sent>) {
+        let shared = &self.shared;
+        let shape = [&[shared.batches[number].1.len()][..], shared.dataset.input_shape()].concat();
+        (number, values.and_then(|values| values.send(shape, &self.device)))
+    }
 }
 
 impl Iterator for Prefetched {
     type Item = Result<Batch>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let (number, values) = self.shared.take()?;
+        let (number, sent) = match self.sent.take() {
+            Some(sent) => sent,
+            None => self.send(self.shared.take()?),
+        };
+        if self.ahead {
+            self.sent = self.shared.take_if_read().map(|next| self.send(next));
+        }
         let indices = self.shared.batches[number].1.clone();
-        let shape = [&[indices.len()][..], self.shared.dataset.input_shape()].concat();
-        Some(values.and_then(|values| {
-            let inputs = Tensor::from_vec(values, shape, &Device::Cpu)?.to_device(&self.device)?;
-            Ok(Batch { inputs, indices })
-        }))
+        Some(sent.and_then(|sent| Ok(Batch { inputs: sent.tensor(&self.device)?, indices })))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = self.shared.batches.len() - self.shared.lock().taken;
+        let left = self.shared.batches.len() - self.shared.lock().taken + usize::from(self.sent.is_some());
         (left, Some(left))
     }
 }
@@ -164,16 +181,23 @@ struct Shared {
     batches: Vec<(View, Vec<usize>)>,
     /// Batches that may be claimed and not yet taken.
     room: usize,
+    upload: Upload,
     queue: Mutex<Queue>,
     changed: Condvar,
 }
 
 struct Queue {
     /// The batches from `taken` to `claimed`; none for one that is being read.
-    read: VecDeque<Option<Result<Vec<f32>>>>,
+    read: VecDeque<Option<Result<Values>>>,
     claimed: usize,
     taken: usize,
     stopped: bool,
+}
+
+impl Queue {
+    fn is_read(&self) -> bool {
+        matches!(self.read.front(), Some(Some(_)))
+    }
 }
 
 impl Shared {
@@ -214,10 +238,10 @@ impl Shared {
     }
 
     /// The inputs of these samples, each written where the batch's tensor will have it.
-    fn read(&self, indices: &[usize], view: View) -> Result<Vec<f32>> {
+    fn read(&self, indices: &[usize], view: View) -> Result<Values> {
         let size: usize = self.dataset.input_shape().iter().product();
-        let mut values = vec![0.0; indices.len() * size];
-        huge_pages(&mut values);
+        let mut memory = self.upload.memory(indices.len() * size)?;
+        let values = memory.as_mut_slice()?;
         for (i, &index) in indices.iter().enumerate() {
             if self.lock().stopped {
                 return Err(DataError::Invalid("reading was stopped".into()));
@@ -229,33 +253,27 @@ impl Shared {
                 Err(DataError::Invalid(problem))
             })?;
         }
-        Ok(values)
+        Ok(memory)
     }
 
-    fn take(&self) -> Option<(usize, Result<Vec<f32>>)> {
+    fn take(&self) -> Option<(usize, Result<Values>)> {
         let total = self.batches.len();
-        let ready = |queue: &Queue| queue.taken == total || matches!(queue.read.front(), Some(Some(_)));
-        let mut queue = self.wait(self.lock(), ready);
+        self.front(self.wait(self.lock(), |queue| queue.taken == total || queue.is_read()))
+    }
+
+    /// The next batch, if it need not be waited for.
+    fn take_if_read(&self) -> Option<(usize, Result<Values>)> {
+        let queue = self.lock();
+        if queue.is_read() { self.front(queue) } else { None }
+    }
+
+    fn front(&self, mut queue: MutexGuard<'_, Queue>) -> Option<(usize, Result<Values>)> {
         let values = queue.read.pop_front().flatten()?;
         let number = queue.taken;
         queue.taken += 1;
         drop(queue);
         self.changed.notify_all();
         Some((number, values))
-    }
-}
-
-/// Asks for large pages, as a batch of clips touches ten thousand small ones for the first time. Only a hint.
-fn huge_pages(values: &mut [f32]) {
-    #[cfg(target_os = "linux")]
-    {
-        const PAGE: usize = 1 << 21;
-        let start = values.as_mut_ptr().addr().next_multiple_of(PAGE);
-        let end = (values.as_mut_ptr().addr() + size_of_val(values)) / PAGE * PAGE;
-        if start < end {
-            // SAFETY: the range lies within `values`, and the advice changes no content.
-            unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_HUGEPAGE) };
-        }
     }
 }
 
@@ -266,4 +284,29 @@ fn read(dataset: &dyn Dataset, index: usize, view: View, row: &mut [f32]) -> Res
         return Err(DataError::Invalid(problem));
     }
     dataset.read(index, view, row)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::{Sample, SampleConfig};
+
+    #[test]
+    fn batches_that_are_sent_ahead_are_the_same() {
+        let sizes =
+            SampleConfig { train: 11, caption_train: 1, pretrain: 1, test: 1, ..SampleConfig::default() };
+        let set = Sample::generate(&sizes).unwrap().actions_train;
+        let prefetch = Prefetch { workers: 2, batches: 3 };
+        let view = View::evaluation();
+        let mut sent = prefetch.batches(set.clone(), (0..11).collect(), view, 2, &Device::Cpu).unwrap();
+        sent.ahead = true;
+        for (done, batch) in batches(&*set, (0..11).collect(), view, 2, &Device::Cpu).enumerate() {
+            assert_eq!(sent.size_hint(), (6 - done, Some(6 - done)));
+            let (want, found) = (batch.unwrap(), sent.next().unwrap().unwrap());
+            assert_eq!(found.indices, want.indices);
+            let values = |batch: &Batch| batch.inputs.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            assert_eq!(values(&found), values(&want));
+        }
+        assert!(sent.next().is_none());
+    }
 }

@@ -10,12 +10,26 @@
 /* Which thread this is; the test counts. */
 size_t dml_thread;
 #define THREAD dml_thread
+/* A warp is one thread. */
+#define LANES 1
+FUNCTION float warp_sum(float x) { return x; }
+FUNCTION float warp_max(float x) { return x; }
 #else
 #include <cuda_bf16.h>
 #include <stdint.h>
 #define KERNEL extern "C" __global__ void
 #define FUNCTION static __device__ __forceinline__
 #define THREAD ((size_t)blockIdx.x * blockDim.x + threadIdx.x)
+#define LANES 32
+/* Every lane gets the same bits: at each step it and its partner add the same two numbers. */
+FUNCTION float warp_sum(float x) {
+  for (int step = LANES / 2; step > 0; step /= 2) x += __shfl_xor_sync(0xffffffffu, x, step);
+  return x;
+}
+FUNCTION float warp_max(float x) {
+  for (int step = LANES / 2; step > 0; step /= 2) x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, step));
+  return x;
+}
 #endif
 
 /* Windows of a pooling over (time, height, width) of channels-last images; the same struct is in src/cuda/after.rs. */
@@ -116,6 +130,80 @@ KERNEL adam(const __grid_constant__ struct parameters all) {
   adam_step(&all, blockIdx.x, threadIdx.x, blockDim.x);
 }
 #endif
+
+/* Operations on the rows of a matrix, a warp for each. */
+#define ROW THREAD / LANES
+#define EACH(i) (size_t i = THREAD % LANES; i < columns; i += LANES)
+
+KERNEL log_softmax(const float *x, float *y, size_t rows, size_t columns) {
+  size_t row = ROW;
+  if (row >= rows) return;
+  x += row * columns;
+  y += row * columns;
+  float largest = -INFINITY, sum = 0.0f;
+  for EACH(i) largest = fmaxf(largest, x[i]);
+  largest = warp_max(largest);
+  for EACH(i) sum += expf(x[i] - largest);
+  float log_sum = logf(warp_sum(sum));
+  for EACH(i) y[i] = x[i] - largest - log_sum;
+}
+
+/* From the result. */
+KERNEL log_softmax_gradient(const float *y, const float *dy, float *dx, size_t rows, size_t columns) {
+  size_t row = ROW;
+  if (row >= rows) return;
+  y += row * columns;
+  dy += row * columns;
+  dx += row * columns;
+  float sum = 0.0f;
+  for EACH(i) sum += dy[i];
+  sum = warp_sum(sum);
+  for EACH(i) dx[i] = dy[i] - expf(y[i]) * sum;
+}
+
+/* The largest size of a row's values; not a number, where one of them is not finite. */
+FUNCTION float largest_size(const float *x, size_t columns) {
+  float largest = 0.0f, poison = 0.0f;
+  for EACH(i) {
+    largest = fmaxf(largest, fabsf(x[i]));
+    poison += 0.0f * x[i];
+  }
+  return warp_max(largest) + warp_sum(poison);
+}
+
+/* The root of the sum of squares, of values that are first divided by their largest. */
+FUNCTION float scaled_norm(const float *x, size_t columns, float largest) {
+  float sum = 0.0f;
+  for EACH(i) sum += x[i] / largest * (x[i] / largest);
+  return sqrtf(warp_sum(sum));
+}
+
+/* A row whose largest value is smaller has no direction. */
+#define SMALLEST 1e-12f
+
+KERNEL l2_normalize(const float *x, float *y, size_t rows, size_t columns) {
+  size_t row = ROW;
+  if (row >= rows) return;
+  x += row * columns;
+  y += row * columns;
+  float largest = largest_size(x, columns);
+  float norm = scaled_norm(x, columns, largest);
+  for EACH(i) y[i] = largest < SMALLEST ? 0.0f : x[i] / largest / norm;
+}
+
+/* From the argument. */
+KERNEL l2_normalize_gradient(const float *x, const float *dy, float *dx, size_t rows, size_t columns) {
+  size_t row = ROW;
+  if (row >= rows) return;
+  x += row * columns;
+  dy += row * columns;
+  dx += row * columns;
+  float largest = largest_size(x, columns);
+  float norm = scaled_norm(x, columns, largest), along = 0.0f;
+  for EACH(i) along += x[i] / largest / norm * dy[i];
+  along = warp_sum(along);
+  for EACH(i) dx[i] = largest < SMALLEST ? 0.0f : (dy[i] - x[i] / largest / norm * along) / norm / largest;
+}
 
 /* The sum of `chunks` partial sums of each column. */
 #define COLUMN_TOTALS(name, T, STORE)                                                                  \

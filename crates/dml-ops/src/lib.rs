@@ -23,6 +23,7 @@ mod linear;
 mod lrn;
 mod pool;
 pub mod portable;
+mod rows;
 mod violation;
 
 pub use activation::{Activation, relu, relu6};
@@ -42,6 +43,7 @@ pub use gru::gru;
 pub use linear::{linear, linear_relu};
 pub use lrn::{Lrn, LrnAlpha, lrn};
 pub use pool::{Pool, max_pool2d, max_pool3d};
+pub use rows::{l2_normalize, log_softmax};
 pub use violation::order_violation;
 
 /// The vector instructions that the kernels take on this processor.

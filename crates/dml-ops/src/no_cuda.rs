@@ -43,6 +43,14 @@ pub(crate) fn dropout(_: &Tensor, _: u16, _: f64, _: Vec<[u8; 32]>) -> Result<Op
     Ok(None)
 }
 
+pub(crate) fn log_softmax(_: &Tensor) -> Result<Option<Tensor>> {
+    Ok(None)
+}
+
+pub(crate) fn l2_normalize(_: &Tensor) -> Result<Option<Tensor>> {
+    Ok(None)
+}
+
 pub(crate) fn update(_: &[Item]) -> Result<()> {
     Ok(())
 }

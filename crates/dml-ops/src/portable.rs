@@ -154,6 +154,42 @@ pub fn order_violation(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     Ok(relu(&a.unsqueeze(1)?.broadcast_sub(&b.unsqueeze(0)?)?)?.sqr()?.sum(2)?)
 }
 
+/// See [`crate::log_softmax`].
+///
+/// # Shapes
+/// `x` (n, k) → the same.
+///
+/// # Errors
+/// If `x` is empty.
+pub fn log_softmax(x: &Tensor) -> Result<Tensor> {
+    // The maximum shifts the row and cancels, so its gradient is zero. candle's own would give each of several equal
+    // maxima the whole of it, which cancels only up to rounding.
+    let shifted = x.broadcast_sub(&x.detach().max_keepdim(1)?)?;
+    // The maximum contributes exp(0), so the sum is at least 1 and its logarithm is finite.
+    let log_sum = shifted.exp()?.sum_keepdim(1)?.log()?;
+    Ok(shifted.broadcast_sub(&log_sum)?)
+}
+
+/// A row whose largest component is below this has no direction. It bounds the gradient too, at about its inverse.
+const SMALLEST: f64 = 1e-12;
+
+/// See [`crate::l2_normalize`].
+///
+/// # Shapes
+/// `x` (n, d) → the same.
+///
+/// # Errors
+/// If `x` is empty.
+pub fn l2_normalize(x: &Tensor) -> Result<Tensor> {
+    // Scaled to a largest component of 1, no square overflows. The scale cancels, so it may be held constant.
+    let largest = x.detach().abs()?.max_keepdim(1)?;
+    let has_direction = largest.ge(SMALLEST)?.to_dtype(x.dtype())?;
+    let scaled = x.broadcast_mul(&(&has_direction / largest.maximum(SMALLEST)?)?)?;
+    // Without direction the norm would be 0, where a square root has no gradient; 1 gives 0 / 1.
+    let norm = (scaled.sqr()?.sum_keepdim(1)? + (1.0 - has_direction)?)?.sqrt()?;
+    Ok(scaled.broadcast_div(&norm)?)
+}
+
 /// See [`crate::gru`].
 ///
 /// # Shapes

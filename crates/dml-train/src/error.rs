@@ -31,6 +31,23 @@ pub enum TrainError {
         /// Ids of the samples in the batch.
         samples: Vec<String>,
     },
+    /// The device has no room for a step.
+    #[error(
+        "the device's memory does not hold step {step} of phase {phase:?} with {samples} samples at once; try {advice}: \
+         {source}"
+    )]
+    OutOfMemory {
+        /// The phase's name.
+        phase: String,
+        /// The step within the phase, from 1.
+        step: usize,
+        /// Samples that were computed at a time.
+        samples: usize,
+        /// What needs less.
+        advice: String,
+        /// What had no room.
+        source: Box<TrainError>,
+    },
     /// Trainable parameters that the first backward pass of a phase did not reach.
     #[error("phase {phase:?} trains these parameters, but its first step gave them no gradient: {}", names.join(", "))]
     NoGradient {

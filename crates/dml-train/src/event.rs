@@ -143,6 +143,13 @@ pub enum Event {
         /// Scores before and after the phase, where it was evaluated.
         changes: Vec<Change>,
     },
+    /// Where the time of a phase went, where that is asked for.
+    Profile {
+        /// The phase's number.
+        phase: usize,
+        /// Wall-clock seconds of each part of the work.
+        seconds: BTreeMap<String, f64>,
+    },
     /// A checkpoint is about to be written: what has been told until now belongs to it.
     Saving {
         /// Optimiser steps done by then.

@@ -19,11 +19,13 @@ pub struct MonitorConfig {
     /// Measure the cosine between the losses' gradients on the root every so many steps, at the price of a backward
     /// pass for each loss; 0 for never.
     pub gradient_cosine_every: usize,
+    /// Measure where the time goes. The device is waited for after each part of a step, which makes steps slower.
+    pub profile: bool,
 }
 
 impl Default for MonitorConfig {
     fn default() -> Self {
-        Self { drift_samples: 64, gradient_cosine_every: 0 }
+        Self { drift_samples: 64, gradient_cosine_every: 0, profile: false }
     }
 }
 

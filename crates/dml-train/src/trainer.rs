@@ -1,6 +1,8 @@
 mod durable;
 mod exchange;
+mod memory;
 mod plan;
+mod profile;
 pub(crate) mod ranks;
 mod record;
 mod step;
@@ -28,6 +30,7 @@ use crate::targets::Targets;
 use crate::task::{Loss, Task};
 use crate::{Result, TrainError};
 use exchange::Exchange;
+use profile::Profile;
 use step::Batch;
 
 /// A dataset to train on, with its labels as numbers.
@@ -111,6 +114,7 @@ pub struct Trainer<'a> {
     exchanges: HashMap<String, Exchange>,
     /// Steps and time of the last checkpoint.
     saved: (usize, Instant),
+    profile: Profile,
     sink: &'a mut dyn FnMut(&Event),
 }
 
@@ -146,6 +150,7 @@ impl<'a> Trainer<'a> {
             net: MultiTaskNet::new(problem.net, problem.params.builder())?,
             optimizer: Optimizer::new(settings.adam, settings.learning_rates)?,
             device: problem.params.device().clone(),
+            profile: Profile::new(settings.monitor.profile, problem.params.device()),
             store: settings.folder.as_deref().map(|run| Store::open(run, settings.checkpoints.clone())),
             problem,
             settings,
@@ -241,6 +246,7 @@ impl<'a> Trainer<'a> {
             false => Some(vec![]),
         };
         let Some(responders) = responders else { return Ok(Ended::Stopped) };
+        self.profile.lap("recording")?;
         if let (true, 0, Some(initial)) = (phase.restart, from, &self.initial) {
             self.problem.params.load(initial.clone())?;
         }
@@ -254,19 +260,24 @@ impl<'a> Trainer<'a> {
             }
             let step_began = Instant::now();
             let inputs = ahead.iter_mut().map(plan::next_inputs).collect::<Result<Vec<_>>>()?;
+            self.profile.lap("waiting for inputs")?;
             let batch = Batch { whole: draws, own: &own[step], inputs: &inputs, responders: &responders };
-            let gradients = self.step(number, step + 1, phase, batch, (&vars, &mut exchange))?;
+            let gradients = self
+                .step(number, step + 1, phase, batch, (&vars, &mut exchange))
+                .map_err(|error| self.if_out_of_memory(error, step + 1, phase, &own[step]))?;
             if step == from {
                 step::check_reached(phase, &vars, &gradients)?;
             }
             self.optimizer.step(&vars, &gradients)?;
             drop(gradients);
+            self.profile.lap("update")?;
             self.state.samples += plan::samples(draws);
             self.state.steps += 1;
             self.state.position.step += 1;
             stepping += step_began.elapsed();
             stepped += plan::samples(draws);
             self.save_when_due()?;
+            self.profile.lap("checkpoints")?;
         }
         drop((responders, ahead));
         self.exchanges.insert(alike, exchange);
@@ -279,6 +290,7 @@ impl<'a> Trainer<'a> {
             }
             changes = differences(&before, &self.state.scores);
         }
+        self.profile.lap("evaluation")?;
         self.recorders.current = None;
         self.state.probed.clear();
         self.state.position = Position { phase: number + 1, step: 0 };
@@ -290,6 +302,10 @@ impl<'a> Trainer<'a> {
             peak_memory: peak_memory(&self.device),
             changes,
         });
+        let parts = self.profile.take();
+        if !parts.is_empty() {
+            self.emit(Event::Profile { phase: number, seconds: parts });
+        }
         if evaluated {
             self.save()?;
         }

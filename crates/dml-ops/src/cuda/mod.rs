@@ -13,6 +13,7 @@ mod after;
 mod conv;
 mod memory;
 mod pointwise;
+mod rows;
 
 use std::sync::Arc;
 
@@ -33,6 +34,7 @@ pub(crate) use after::{bias_activation, max_pool};
 use conv::convolution;
 pub use memory::{DeviceMemory, device_memory, keep_memory};
 pub(crate) use pointwise::{dropout, lrn};
+pub(crate) use rows::{l2_normalize, log_softmax};
 
 #[allow(dead_code, unreachable_pub, missing_docs)]
 mod ptx {

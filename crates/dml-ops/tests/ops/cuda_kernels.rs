@@ -66,7 +66,7 @@ impl Library {
 
 /// A function of the library by its name and type.
 macro_rules! function {
-    ($library:expr, $name:literal, fn($($ty:ty),*)) => {
+    ($library:expr, $name:expr, fn($($ty:ty),*)) => {
         // SAFETY: the type is the one in `cuda/ops.inc`.
         unsafe { std::mem::transmute::<*mut c_void, unsafe extern "C" fn($($ty),*)>($library.symbol($name)) }
     };
@@ -245,6 +245,63 @@ fn response_normalisation_is_that_of_the_cpu_kernel() {
         });
         assert_close("lrn", &f64s(&y), &values(&want), 1e-6);
         assert_close("its gradient", &f64s(&dx), &values(&gradients[0]), 1e-5);
+    }
+}
+
+#[test]
+fn operations_on_rows_are_those_of_the_compositions() {
+    let Some(library) = library() else { return };
+    type Composition = fn(&Tensor) -> dml_ops::Result<Tensor>;
+    let check = |name: &str, x: &Tensor, composition: Composition, gradient_takes_result: bool| {
+        // SAFETY: the type is the one in `cuda/ops.cu`.
+        let forward = unsafe {
+            std::mem::transmute::<*mut c_void, unsafe extern "C" fn(*const f32, *mut f32, usize, usize)>(
+                library.symbol(name),
+            )
+        };
+        // SAFETY: as above.
+        let backward = unsafe {
+            std::mem::transmute::<
+                *mut c_void,
+                unsafe extern "C" fn(*const f32, *const f32, *mut f32, usize, usize),
+            >(library.symbol(&format!("{name}_gradient")))
+        };
+        let (rows, columns) = x.dims2().unwrap();
+        let (want, gradients) =
+            gradients(std::slice::from_ref(x), |i| composition(&i[0]), |shape| normal(shape, 6));
+        let (x, dy) = (f32s(x), f32s(&normal(want.dims(), 6)));
+        let (mut y, mut dx) = (vec![f32::NAN; x.len()], vec![f32::NAN; x.len()]);
+        let (y_to, dx_to) = (y.as_mut_ptr(), dx.as_mut_ptr());
+        // SAFETY: all have so many rows and columns.
+        library.launch(rows, || unsafe { forward(x.as_ptr(), y_to, rows, columns) });
+        assert_close(name, &f64s(&y), &values(&want), 1e-6);
+        let from = if gradient_takes_result { y.as_ptr() } else { x.as_ptr() };
+        // SAFETY: as above.
+        library.launch(rows, || unsafe { backward(from, dy.as_ptr(), dx_to, rows, columns) });
+        assert_close(&format!("{name}'s gradient"), &f64s(&dx), &values(&gradients[0]), 1e-5);
+    };
+    let zero_among = |x: Tensor| Tensor::cat(&[&x, &x.zeros_like().unwrap(), &x], 0).unwrap();
+    for (rows, columns, size) in [(1, 1, 1.0), (3, 20, 1.0), (7, 101, 30.0), (2, 384, 1e4)] {
+        let x = (normal((rows, columns), 8) * size).unwrap();
+        check("log_softmax", &x, portable::log_softmax, true);
+        check("l2_normalize", &zero_among(x), portable::l2_normalize, false);
+    }
+    check("l2_normalize", &(normal((2, 5), 8) * 1e-13).unwrap(), portable::l2_normalize, false);
+}
+
+#[test]
+fn a_row_with_a_value_that_is_not_finite_is_not_hidden() {
+    let Some(library) = library() else { return };
+    let softmax = function!(library, "log_softmax", fn(*const f32, *mut f32, usize, usize));
+    let normalize = function!(library, "l2_normalize", fn(*const f32, *mut f32, usize, usize));
+    for kernel in [softmax, normalize] {
+        for value in [f32::NAN, f32::INFINITY] {
+            let (x, mut y) = ([0.0, value, 0.0, 0.0, 1.0, 2.0], [0f32; 6]);
+            let to = y.as_mut_ptr();
+            // SAFETY: two rows of three.
+            library.launch(2, || unsafe { kernel(x.as_ptr(), to, 2, 3) });
+            assert!(y[..3].iter().any(|y| y.is_nan()) && y[3..].iter().all(|y| y.is_finite()), "{y:?}");
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Tensor, Var};
 use dml_ops::channels_last::{self, Then, depthwise_conv2d};
 use dml_ops::{
     Activation, Adam, AdamConfig, Conv2d, Conv3d, Lrn, LrnAlpha, Padding2d, Pool, Result, RowKeys, conv2d,
-    conv3d, dropout, gru, linear_relu, lrn, max_pool3d, order_violation,
+    conv3d, dropout, gru, l2_normalize, linear_relu, log_softmax, lrn, max_pool3d, order_violation,
 };
 
 use crate::{assert_close, distinct, gradients, normal, values};
@@ -84,6 +84,8 @@ fn the_rest() {
     check("lrn", &[normal((2, 16, 5, 6), 0)], &BOTH, |i| lrn(&i[0], &options));
     let inputs = [normal((17, 300), 0), (normal((120, 300), 1) * 0.1).unwrap(), normal(120, 2)];
     check("linear_relu", &inputs, &BOTH, |i| linear_relu(&i[0], &i[1], Some(&i[2])));
+    check("log_softmax", &[(normal((64, 101), 0) * 20.0).unwrap()], &F32, |i| log_softmax(&i[0]));
+    check("l2_normalize", &[normal((64, 384), 0)], &F32, |i| l2_normalize(&i[0]));
     let keys = RowKeys { seed: 3, epoch: 1, samples: vec![4, 5, 6] };
     check("dropout", &[normal((3, 1001), 0)], &BOTH, |i| dropout(&i[0], 0.5, 6, &keys));
     check("gru", &[normal((10, 24), 0), normal((24, 8), 1)], &F32, |i| gru(&i[0], &i[1], &[5, 3, 2]));

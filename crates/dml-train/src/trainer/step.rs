@@ -55,10 +55,12 @@ impl Trainer<'_> {
                 weighted.into_iter().map(Ok::<_, candle_core::Error>).reduce(|sum, loss| sum? + loss?);
             let total =
                 total.ok_or_else(|| TrainError::invalid(format!("phase {:?} has no loss", phase.name)))??;
+            self.profile.lap("heads and losses")?;
             let new = match together {
                 true => self.gradients(&total, vars, exchange)?,
                 false => dml_ops::backward(&total)?,
             };
+            self.profile.lap("backward")?;
             gradients = Some(match gradients {
                 Some(sum) => added(vars, sum, &new)?,
                 None => new,
@@ -158,7 +160,9 @@ impl Trainer<'_> {
         let dataset = dml_rand::hash(&stream.dataset);
         let samples = draw.indices.iter().map(|&index| dataset.wrapping_add(index as u64)).collect();
         let keys = RowKeys { seed: self.settings.seed, epoch: draw.epoch, samples };
+        self.profile.lap("heads and losses")?;
         let mut features = self.net.features(inputs, &Mode::Train(&keys))?;
+        self.profile.lap("forward")?;
         if phase.freezes("root") {
             features = features.detach();
         }
@@ -186,7 +190,9 @@ impl Trainer<'_> {
         let mut terms = vec![(supervised(task), *weight, loss)];
         for (p, responder) in responders {
             let preserve = &stream.preserve[*p];
+            self.profile.lap("heads and losses")?;
             let responses = responder.respond(self.problem.tasks, &[&preserve.task], draw, inputs)?;
+            self.profile.lap("answers of the recorded network")?;
             let output = self.net.head(&preserve.task, &features)?;
             let loss = self.problem.tasks[&preserve.task].preserved(&output, &responses[&preserve.task])?;
             terms.push((preserved(&preserve.task), preserve.weight, scaled(loss)?));
