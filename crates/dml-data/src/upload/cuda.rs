@@ -31,6 +31,16 @@ struct PageLocked {
     copied: Option<Arc<CudaEvent>>,
 }
 
+impl Drop for PageLocked {
+    /// Memory that a copy still reads is not freed.
+    fn drop(&mut self) {
+        if let Some(copied) = &self.copied {
+            // A copy that failed reads nothing any more.
+            let _ = copied.synchronize();
+        }
+    }
+}
+
 /// Page-locked memory of a batch.
 pub(crate) struct Buffer {
     memory: PageLocked,

@@ -157,12 +157,14 @@ impl Conv {
             unsafe { written(x.len(), write) }
         });
         let dw = want_w.then(|| {
-            let mut dw = vec![T::zero(); w.len()];
-            match self.time(Direction::Weights) {
-                Some(time) => winograd::weight_gradient(g, time, x, dz, &mut dw),
-                None => direct::weight_gradient(g, x, dz, &mut dw),
-            }
-            dw
+            let write = |dw: Place<T>| match self.time(Direction::Weights) {
+                // SAFETY: this is the only writer.
+                Some(time) => unsafe { winograd::weight_gradient(g, time, x, dz, dw) },
+                // SAFETY: as above.
+                None => unsafe { direct::weight_gradient(g, x, dz, dw) },
+            };
+            // SAFETY: both write every weight.
+            unsafe { written(w.len(), write) }
         });
         let sums = || {
             let few = few.unwrap_or(dz);

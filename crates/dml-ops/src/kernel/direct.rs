@@ -12,6 +12,7 @@ use super::filters::Filters;
 use super::geometry::{Geometry, part, parts};
 use super::pool::Pooling;
 use super::product::{Finish, Product, Run, columns};
+use super::result::Place;
 use super::scratch::Scratch;
 use super::{MatrixMut, Scalar};
 
@@ -247,8 +248,11 @@ fn convolve<T: Scalar>(g: &Geometry, x: &[T], packed: &[T], after: &After<T>) {
     });
 }
 
-/// The gradient of the weights (outputs, inputs, taps).
-pub(crate) fn weight_gradient<T: Scalar>(g: &Geometry, x: &[T], dy: &[T], dw: &mut [T]) {
+/// The gradient of the weights (outputs, inputs, taps). Every one is written.
+///
+/// # Safety
+/// There is room for all weights, and they are the caller's alone.
+pub(crate) unsafe fn weight_gradient<T: Scalar>(g: &Geometry, x: &[T], dy: &[T], dw: Place<T>) {
     let padded = Padded::new(g, x);
     let (rows, x) = (Rows { g, row: padded.row }, padded.start());
     let [kt, kh, kw] = g.kernel;
@@ -315,7 +319,8 @@ pub(crate) fn weight_gradient<T: Scalar>(g: &Geometry, x: &[T], dy: &[T], dw: &m
             }
         });
     }
-    Filters::new(g).unpack(&sums[..size], dw);
+    // SAFETY: the caller's promise.
+    unsafe { Filters::new(g).unpack(&sums[..size], dw) };
 }
 
 /// What a direct convolution costs, in the measure of [`winograd::cost`](super::winograd::cost): tiles of short rows

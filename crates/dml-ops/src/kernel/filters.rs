@@ -4,6 +4,7 @@ use rayon::prelude::*;
 
 use super::geometry::Geometry;
 use super::product::columns;
+use super::result::Place;
 use super::scratch::Scratch;
 use super::{MatrixMut, Scalar};
 
@@ -86,17 +87,16 @@ impl Filters {
     /// Writes a block's filters to their place.
     ///
     /// # Safety
-    /// These filters are the caller's alone.
-    pub(crate) unsafe fn scatter<T: Scalar>(&self, local: &[T], block: Block, w: MatrixMut<T>) {
+    /// There is room for all filters, and these are the caller's alone.
+    pub(crate) unsafe fn scatter<T: Scalar>(&self, local: &[T], block: Block, w: Place<T>) {
         let width = block.width;
         let first = block.panel * width;
         for column in 0..width.min(self.columns - first) {
             for row in 0..ROWS.min(self.rows - block.first) {
                 let to = (first + column) * self.column + (block.first + row) * self.row;
-                // SAFETY: the caller's promise.
-                let taps = unsafe { w.slice(to, self.all_taps()) };
-                for (tap, to) in taps.iter_mut().enumerate() {
-                    *to = local[(tap * ROWS + row) * width + column];
+                for tap in 0..self.all_taps() {
+                    // SAFETY: the caller's promise.
+                    unsafe { w.at(to + tap).write(local[(tap * ROWS + row) * width + column]) };
                 }
             }
         }
@@ -119,9 +119,11 @@ impl Filters {
         packed
     }
 
-    /// All filters from matrices (tap, row, column).
-    pub(crate) fn unpack<T: Scalar>(&self, from: &[T], w: &mut [T]) {
-        let w = MatrixMut::new(w);
+    /// All filters from matrices (tap, row, column). Every one is written.
+    ///
+    /// # Safety
+    /// There is room for all filters, and they are the caller's alone.
+    pub(crate) unsafe fn unpack<T: Scalar>(&self, from: &[T], w: Place<T>) {
         self.for_each_block(|block, local| {
             let first = block.panel * block.width;
             let there = block.width.min(self.columns - first);

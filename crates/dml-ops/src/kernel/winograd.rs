@@ -14,15 +14,18 @@ use super::after::After;
 use super::filters::Filters;
 use super::geometry::Geometry;
 use super::product::{Finish, Product, Run, columns};
+use super::result::Place;
 use super::scratch::Scratch;
 use super::simd::dispatch;
 use super::{MatrixMut, Scalar};
 use axis::{Axis, F23, F25, F43, MOST, One};
 use chunk::{FromPoints, Image, Points, TILES, Tiles, ToPoints};
+use few::filter_gradient as few_tiles;
 use tile::{Gradients, Inputs};
 
 mod axis;
 mod chunk;
+mod few;
 mod tile;
 mod weights;
 
@@ -65,6 +68,13 @@ pub(crate) fn tile(g: &Geometry, time: Time) -> [usize; 3] {
     [frames, side, side]
 }
 
+/// Tiles of a pass.
+fn tiles(g: &Geometry, time: Time) -> usize {
+    let over = tile(g, time);
+    let frames = if time == Time::Whole { 1 } else { g.output[0].div_ceil(over[0]) };
+    g.batch * frames * g.output[1].div_ceil(over[1]) * g.output[2].div_ceil(over[2])
+}
+
 /// What this algorithm costs, in multiply-adds at the processor's peak. The factors fit the layers of C3D, measured at
 /// batch 4 on two cores; they say what moving a value costs, in memory that is too large for the caches.
 pub(crate) fn cost(g: &Geometry, time: Time, of_weights: bool) -> f64 {
@@ -84,8 +94,12 @@ pub(crate) fn cost(g: &Geometry, time: Time, of_weights: bool) -> f64 {
         }
     };
     let products = (points * rows) as f64 * c_in * c_out;
-    // Points of filters' gradients are summed in memory and gathered from far apart.
-    let filter = if of_weights { 220.0 } else { 100.0 };
+    // Points of filters' gradients are summed in memory and gathered from far apart, unless tiles are few.
+    let filter = match of_weights {
+        true if few::serves(self::tiles(g, time), time) => 60.0,
+        true => 220.0,
+        false => 100.0,
+    };
     let values = rows_in as f64 * c_in + rows_out as f64 * c_out;
     1.1 * products + points as f64 * (48.0 * values + filter * filters as f64 * c_in * c_out)
 }
@@ -113,10 +127,18 @@ pub(crate) fn data_gradient<T: Scalar>(g: &Geometry, time: Time, w: &[T], dy: &[
     by_axes!(g, time, pass(&g.transposed(), &filters, dy, w, after));
 }
 
-/// The gradient of the weights.
-pub(crate) fn weight_gradient<T: Scalar>(g: &Geometry, time: Time, x: &[T], dy: &[T], dw: &mut [T]) {
+/// The gradient of the weights. Every one is written.
+///
+/// # Safety
+/// There is room for all weights, and they are the caller's alone.
+pub(crate) unsafe fn weight_gradient<T: Scalar>(g: &Geometry, time: Time, x: &[T], dy: &[T], dw: Place<T>) {
     let filters = Filters::new(g);
-    by_axes!(g, time, filter_gradient(g, &filters, x, dy, dw));
+    if few::serves(tiles(g, time), time) {
+        // SAFETY: the caller's promise.
+        return unsafe { by_axes!(g, time, few_tiles(g, &filters, x, dy, dw)) };
+    }
+    // SAFETY: the caller's promise.
+    unsafe { by_axes!(g, time, filter_gradient(g, &filters, x, dy, dw)) };
 }
 
 fn pass<T: Scalar, Sp: Axis, Ti: Axis>(g: &Geometry, filters: &Filters, x: &[T], w: &[T], after: &After<T>) {
@@ -266,12 +288,14 @@ fn own_chunks<T: Scalar, Sp: Axis, Ti: Axis>(
     });
 }
 
-fn filter_gradient<T: Scalar, Sp: Axis, Ti: Axis>(
+/// # Safety
+/// That of [`weight_gradient`].
+unsafe fn filter_gradient<T: Scalar, Sp: Axis, Ti: Axis>(
     g: &Geometry,
     filters: &Filters,
     x: &[T],
     dy: &[T],
-    dw: &mut [T],
+    dw: Place<T>,
 ) {
     let width = columns::<T>();
     let (row_v, row_q) = (g.c_in.next_multiple_of(width), filters.padded::<T>());
@@ -324,5 +348,6 @@ fn filter_gradient<T: Scalar, Sp: Axis, Ti: Axis>(
             unsafe { product.run() };
         });
     }
-    weights::from_points::<T, Sp, Ti>(filters, &u, dw);
+    // SAFETY: the caller's promise.
+    unsafe { weights::from_points::<T, Sp, Ti>(filters, &u, dw) };
 }

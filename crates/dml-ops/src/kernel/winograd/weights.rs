@@ -1,11 +1,14 @@
 //! Filters to points, laid out as the product wants its second operand, and gradients of points back to filters.
 
 use std::marker::PhantomData;
+use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 
 use super::axis::{Axis, MOST};
 use crate::kernel::filters::{Block, Filters, ROWS};
+use crate::kernel::product::columns;
+use crate::kernel::result::Place;
 use crate::kernel::simd::{Lane, dispatch};
 use crate::kernel::{MatrixMut, Scalar};
 
@@ -30,13 +33,38 @@ pub(super) fn to_points<T: Scalar, Sp: Axis, Ti: Axis>(filters: &Filters, w: &[T
 }
 
 /// The gradients of all filters from those of the points: (point, slice, row, column). Every filter is written.
-pub(super) fn from_points<T: Scalar, Sp: Axis, Ti: Axis>(filters: &Filters, u: &[T], w: &mut [T]) {
-    let w = MatrixMut::new(w);
+///
+/// # Safety
+/// There is room for all filters, and they are the caller's alone.
+pub(super) unsafe fn from_points<T: Scalar, Sp: Axis, Ti: Axis>(filters: &Filters, u: &[T], w: Place<T>) {
     filters.for_each_block(|block, local| {
         let step = Step::<T, Sp, Ti>::new(filters, block, local, u.as_ptr().cast_mut());
         dispatch(FromPoints(step));
         // SAFETY: this block is this task's alone.
         unsafe { filters.scatter(local, block, w) };
+    });
+}
+
+/// The gradients of the filters of some rows of a panel from those of their points: (point, row, column). The first row is a
+/// multiple of [`ROWS`].
+///
+/// # Safety
+/// There is room for all filters, and these are the caller's alone.
+pub(super) unsafe fn block_from_points<T: Scalar, Sp: Axis, Ti: Axis>(
+    filters: &Filters,
+    u: &[T],
+    panel: usize,
+    rows: Range<usize>,
+    w: Place<T>,
+) {
+    let width = columns::<T>();
+    T::with_scratch(filters.all_taps() * ROWS * width, |local| {
+        for first in rows.clone().step_by(ROWS) {
+            let step = Step::<T, Sp, Ti>::of_rows(filters, &rows, first, local, u.as_ptr().cast_mut());
+            dispatch(FromPoints(step));
+            // SAFETY: the caller's promise.
+            unsafe { filters.scatter(local, Block { panel, first, width }, w) };
+        }
     });
 }
 
@@ -67,6 +95,22 @@ impl<T: Scalar, Sp: Axis, Ti: Axis> Step<T, Sp, Ti> {
             local: local.as_mut_ptr(),
             u,
             point: point::<T, Ti>(filters),
+            axes: PhantomData,
+        }
+    }
+
+    /// Of the block that starts at `first`, where only some rows of its panel have points.
+    fn of_rows(filters: &Filters, rows: &Range<usize>, first: usize, local: &mut [T], u: *mut T) -> Self {
+        let width = columns::<T>();
+        Self {
+            rows: ROWS.min(rows.end - first),
+            slices: 1,
+            all: [rows.len(), width],
+            taps: filters.taps,
+            block: Block { panel: 0, first: first - rows.start, width },
+            local: local.as_mut_ptr(),
+            u,
+            point: rows.len() * width,
             axes: PhantomData,
         }
     }
