@@ -11,8 +11,9 @@ use dml_data::{Dataset, Labels, View};
 use dml_model::{HeadConfig, MultiTaskNet, NetConfig, Params, RootConfig};
 use dml_rand::{Purpose, Stream};
 use dml_train::{
-    AdamSharing, CheckpointConfig, EvalSet, Event, LearningRates, Loss, MonitorConfig, Outcome, Pair,
+    AdamSharing, CheckpointConfig, Ema, EvalSet, Event, LearningRates, Loss, MonitorConfig, Outcome, Pair,
     Preservation, Problem, Recording, Result, Schedule, Settings, Targets, Task, TrainSet, Trainer,
+    Weighting,
 };
 
 /// Length of a feature vector.
@@ -189,6 +190,8 @@ pub fn pair() -> Pair {
         class_first: false,
         preserve_after: 0,
         warm_up: 0,
+        mean_teacher: false,
+        learnt_weights: false,
     }
 }
 
@@ -201,6 +204,9 @@ pub fn settings() -> Settings {
         learning_rates: LearningRates { root: 3e-3, heads: 3e-3 },
         adam: AdamSharing::Shared,
         recording: Recording::FrozenCopy,
+        ema: Ema::default(),
+        weighting: Weighting::Fixed,
+        weighting_learning_rate: 1e-2,
         evaluate_throughout: false,
         monitor: MonitorConfig::default(),
         folder: None,

@@ -11,8 +11,8 @@ use candle_core::Device;
 use dml_model::{MultiTaskNet, Params};
 use dml_tests::{Bench, Toy, pair, settings};
 use dml_train::{
-    AdamSharing, Checkpoint, CheckpointConfig, Event, Length, Method, MonitorConfig, Outcome, Pair, Phase,
-    Recording, Schedule, Settings, Stream, Supervise, TrainError, Which,
+    AdamSharing, Checkpoint, CheckpointConfig, Ema, Event, Length, Method, MonitorConfig, Outcome, Pair,
+    Phase, Recording, Schedule, Settings, Stream, Supervise, TrainError, Weighting, Which,
 };
 
 fn two() -> Bench {
@@ -85,17 +85,21 @@ fn story(events: &[Event]) -> Vec<String> {
 
 /// Stops a run at every so many events, resumes it, and compares with the run that was never stopped.
 fn check(method: Method, settings: Settings, every: usize) {
-    let (bench, schedule) = (two(), schedule(method));
+    check_schedule(method, &schedule(method), settings, every);
+}
+
+fn check_schedule(method: Method, schedule: &Schedule, settings: Settings, every: usize) {
+    let bench = two();
     let within = |folder: &Path| Settings { folder: Some(folder.into()), ..settings.clone() };
     let whole = memory();
-    let (outcome, events) = run(&bench, &schedule, &within(whole.path()), None);
+    let (outcome, events) = run(&bench, schedule, &within(whole.path()), None);
     let (expected, told) = (bytes(whole.path()), story(&events));
     for cut in (1..=events.len()).step_by(every) {
         let place = memory();
         let settings = within(place.path());
-        let (first, before) = run(&bench, &schedule, &settings, Some(cut));
+        let (first, before) = run(&bench, schedule, &settings, Some(cut));
         let cut_in = format!("{method}, {:?}, stopped at event {cut}: {:?}", settings.adam, events[cut - 1]);
-        let (second, after) = run(&bench, &schedule, &settings, None);
+        let (second, after) = run(&bench, schedule, &settings, None);
         assert!(!second.interrupted, "{cut_in}");
         assert!(expected == bytes(place.path()), "other bytes: {cut_in}");
         assert_eq!(outcome.scores, second.scores, "{cut_in}");
@@ -126,6 +130,22 @@ fn stopping_anywhere_changes_no_byte() {
     let (recording, adam) = (Recording::Table, AdamSharing::PerTask);
     let monitor = MonitorConfig { drift_samples: 5, gradient_cosine_every: 2, profile: true };
     check(Method::DmlLwf, Settings { recording, monitor, adam, ..throughout }, 1);
+}
+
+#[test]
+fn averages_and_learnt_weights_go_on_from_where_they_were() {
+    for method in [Method::DmlLwf, Method::MixedLwf] {
+        for evaluate in [false, true] {
+            let pair = Pair { epochs: 2, block: 1, mean_teacher: true, learnt_weights: true, ..pair() };
+            let settings = Settings {
+                ema: Ema { decay: 0.9, evaluate },
+                weighting: Weighting::Uncertainty,
+                evaluate_throughout: true,
+                ..settings()
+            };
+            check_schedule(method, &method.schedule(&pair).unwrap(), settings, 5);
+        }
+    }
 }
 
 /// A process that dies leaves what it had written; the folder is copied as it is after every event.

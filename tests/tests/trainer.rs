@@ -5,8 +5,8 @@ use candle_core::Device;
 use dml_model::Params;
 use dml_tests::{Bench, Toy, bits, pair, settings};
 use dml_train::{
-    AdamSharing, Event, Length, Method, Pair, Phase, Preserve, Recorded, Recording, Schedule, Settings,
-    Stream, Supervise, TrainError,
+    AdamSharing, Ema, Event, Length, Method, Pair, Phase, Preserve, Recorded, Recording, Schedule, Settings,
+    Stream, Supervise, TrainError, Weighting,
 };
 
 fn two() -> Bench {
@@ -62,6 +62,74 @@ fn recording_first_equals_a_frozen_copy_to_the_bit() {
         let (table, recorded) = with(Recording::Table);
         assert_eq!(frozen, table, "{method}");
         assert!(none == 0 && recorded >= 200, "{none} {recorded}");
+    }
+}
+
+#[test]
+fn an_average_that_keeps_nothing_is_the_network_itself() {
+    let bench = two();
+    let schedule = Method::DmlLwf.schedule(&pair()).unwrap();
+    let with = |ema| {
+        let (outcome, params, _) = bench.run(&schedule, Settings { ema, ..settings() }).unwrap();
+        (outcome.scores, bits(&params).unwrap())
+    };
+    let plain = with(Ema::default());
+    assert!(plain == with(Ema { decay: 0.0, evaluate: true }));
+    // The average is what the run leaves, and does not change how it trains.
+    let ema = Ema { decay: 0.99, evaluate: true };
+    let (_, left, averaged) = bench.run(&schedule, Settings { ema, ..settings() }).unwrap();
+    let (_, _, events) = bench.run(&schedule, settings()).unwrap();
+    assert!(bits(&left).unwrap() != plain.1 && losses(&averaged) == losses(&events));
+}
+
+/// The terms of every step's loss.
+fn losses(events: &[Event]) -> Vec<String> {
+    let terms = events.iter().filter_map(|event| match event {
+        Event::Step { terms, .. } => Some(format!("{terms:?}")),
+        _ => None,
+    });
+    terms.collect()
+}
+
+#[test]
+fn a_mean_teacher_preserves_what_alternation_forgets() {
+    let bench = two();
+    let score = |pair: Pair, method: Method| {
+        let (outcome, params, _) = bench.run(&method.schedule(&pair).unwrap(), settings()).unwrap();
+        let of = |task| outcome.scores.iter().find(|score| score.eval == task).unwrap().value;
+        ([of("a"), of("b")], bits(&params).unwrap())
+    };
+    for method in [Method::DmlLwf, Method::MixedLwf] {
+        let long = Pair { epochs: 20, ..pair() };
+        let (recorded, bits) = score(long.clone(), method);
+        let (taught, other) = score(Pair { mean_teacher: true, ..long }, method);
+        assert_ne!(bits, other, "{method}");
+        assert!(taught[0] > 68.0 && taught[1] > 52.0, "{method}: {taught:?}, recorded {recorded:?}");
+    }
+}
+
+#[test]
+fn learnt_weights_follow_the_losses() {
+    let bench = two();
+    for method in [Method::Mixed, Method::DmlLwf] {
+        let schedule = method.schedule(&Pair { epochs: 20, learnt_weights: true, ..pair() }).unwrap();
+        let settings =
+            Settings { weighting: Weighting::Uncertainty, weighting_learning_rate: 0.1, ..settings() };
+        let (outcome, _, events) = bench.run(&schedule, settings).unwrap();
+        let steps = events.iter().filter_map(|event| match event {
+            Event::Step { terms, weights, .. } => Some((terms, weights)),
+            _ => None,
+        });
+        let (terms, weights) = steps.last().unwrap();
+        for (name, weight) in weights {
+            // The best weight of a loss is 1 / (2 · loss), and the losses still move.
+            let best = 0.5 / terms[name].max(0.02);
+            assert!((weight / best).ln().abs() < 1.5, "{method}, {name}: {weight}, best {best}");
+        }
+        for (task, chance) in [("a", 34.0), ("b", 26.0)] {
+            let score = outcome.scores.iter().find(|score| score.eval == task).unwrap();
+            assert!(score.value > 2.0 * chance, "{method}: {score:?}");
+        }
     }
 }
 

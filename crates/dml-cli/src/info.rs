@@ -71,5 +71,6 @@ fn serde_name(recorded: dml_train::Recorded) -> &'static str {
     match recorded {
         dml_train::Recorded::AtStart => "recorded at its start",
         dml_train::Recorded::Kept => "recorded once",
+        dml_train::Recorded::MeanTeacher => "by the mean teacher",
     }
 }

@@ -76,8 +76,9 @@ impl Progress {
             Event::Evaluating { done, of } => {
                 self.bar.set_message(format!("{}  evaluating, batch {done}/{of}", self.phase));
             }
-            Event::Step { samples, terms, .. } => {
+            Event::Step { samples, terms, weights, .. } => {
                 self.samples += samples;
+                self.weights.extend(weights.clone());
                 let rate = self.samples as f64 / self.began.elapsed().as_secs_f64();
                 let term = |(name, value): (&String, &f64)| match self.weights.get(name) {
                     Some(weight) if *weight != 1.0 => format!("{weight:.2} × {name} {value:.3}"),

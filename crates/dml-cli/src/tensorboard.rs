@@ -76,9 +76,10 @@ impl TensorBoard {
                 self.step = *done as i64;
                 self.put(What::Session(Session { status: 1 }));
             }
-            Event::Step { terms, .. } => {
+            Event::Step { terms, weights, .. } => {
                 self.step += 1;
-                self.scalars(terms.iter().map(|(name, &value)| (format!("loss/{name}"), value)));
+                let terms = terms.iter().map(|(name, &value)| (format!("loss/{name}"), value));
+                self.scalars(terms.chain(weights.iter().map(|(name, &w)| (format!("weight/{name}"), w))));
             }
             Event::Evaluated { scores, epochs, .. } => {
                 let scores = scores.iter().map(|score| {
@@ -194,7 +195,13 @@ mod tests {
         let mut board = TensorBoard::create(place.path()).unwrap();
         board.write(&Event::Started { phases: 1, steps: 9, done: 5, parameters: 1 });
         let terms = [("class loss".to_string(), 0.5)].into();
-        board.write(&Event::Step { phase: 1, step: 1, samples: 4, terms });
+        board.write(&Event::Step {
+            phase: 1,
+            step: 1,
+            samples: 4,
+            terms,
+            weights: [("class loss".to_string(), 2.0)].into(),
+        });
         let score = Score {
             eval: "class".into(),
             task: "class".into(),
@@ -222,7 +229,12 @@ mod tests {
                 .map(|scalar| (event.step, scalar.tag, scalar.simple_value.unwrap()))
             })
             .collect();
-        let expected = [(6, "loss/class loss", 0.5), (6, "class/hit@1 (clip)", 25.0), (6, "run/epochs", 1.5)];
+        let expected = [
+            (6, "loss/class loss", 0.5),
+            (6, "weight/class loss", 2.0),
+            (6, "class/hit@1 (clip)", 25.0),
+            (6, "run/epochs", 1.5),
+        ];
         assert_eq!(scalars, expected.map(|(step, tag, value)| (step, tag.to_string(), value)));
     }
 }

@@ -16,9 +16,9 @@ use dml_data::{
 use dml_model::{MultiTaskNet, NetConfig, Params, RootConfig};
 use dml_teacher::{SentenceEncoder, SentenceTransformer, find_sentence_transformer};
 use dml_train::{
-    AdamSharing, CheckpointConfig, EvalSet, LearningRates, Length, Loss, MonitorConfig, Phase, Preservation,
-    Problem, Recording, Schedule, Settings, Stream, Supervise, Targets, Task, TrainSet, Trainer, mean_and_sd,
-    photograph_features,
+    AdamSharing, CheckpointConfig, Ema, EvalSet, LearningRates, Length, Loss, MonitorConfig, Phase,
+    Preservation, Problem, Recording, Schedule, Settings, Stream, Supervise, Targets, Task, TrainSet,
+    Trainer, Weighting, mean_and_sd, photograph_features,
 };
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -149,6 +149,9 @@ impl Tasks {
             learning_rates: LearningRates { root: 5e-4, heads: 5e-4 },
             adam: AdamSharing::PerTask,
             recording: Recording::FrozenCopy,
+            ema: Ema::default(),
+            weighting: Weighting::Fixed,
+            weighting_learning_rate: 0.0,
             evaluate_throughout: false,
             monitor: MonitorConfig::default(),
             folder: None,

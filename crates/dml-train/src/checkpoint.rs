@@ -12,7 +12,7 @@ use candle_core::{Device, Tensor};
 use dml_model::load_safetensors;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use folder::Contents;
+pub(crate) use folder::{AVERAGE, Contents, TRAINED};
 pub(crate) use identity::Identity;
 pub(crate) use state::{Best, Position, Recorders, State};
 pub(crate) use store::Store;

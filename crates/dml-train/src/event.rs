@@ -61,7 +61,7 @@ pub enum Event {
         steps: usize,
         /// Its length in samples.
         samples: usize,
-        /// Weight of each term of its loss.
+        /// Weight of each term of its loss, at its start.
         weights: BTreeMap<String, f64>,
     },
     /// The responses for a phase have been recorded.
@@ -109,6 +109,9 @@ pub enum Event {
         samples: usize,
         /// Each term of the loss, unweighted.
         terms: BTreeMap<String, f64>,
+        /// Weight of each term in this step, where weights are learnt.
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        weights: BTreeMap<String, f64>,
     },
     /// All tasks have been evaluated.
     Evaluated {

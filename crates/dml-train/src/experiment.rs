@@ -9,15 +9,18 @@ use dml_model::{MultiTaskNet, NetConfig, Params};
 use dml_teacher::SentenceEncoder;
 use sha2::{Digest, Sha256};
 
+use crate::average::Ema;
 use crate::checkpoint::{Checkpoint, Identity, Which};
 use crate::config::{CaptionTarget, Config, DataConfig, First, Precision, TrainingConfig};
 use crate::evaluate::{EvalSet, Score, evaluate};
 use crate::event::Event;
 use crate::method::{Method, Pair};
 use crate::optimizer::LearningRates;
+use crate::responses::Responses;
 use crate::schedule::Schedule;
 use crate::task::{Preservation, Task};
 use crate::trainer::{Outcome, Problem, Settings, TrainSet, Trainer};
+use crate::weighting::Weighting;
 use crate::{Result, TrainError, photographs, sample, videos};
 
 /// Name of the class task and of its dataset.
@@ -222,6 +225,9 @@ impl Experiment {
             },
             adam: optimizer.adam,
             recording: training.recording,
+            ema: Ema { decay: training.ema_decay, evaluate: training.evaluate_ema },
+            weighting: training.weighting,
+            weighting_learning_rate: optimizer.weighting_learning_rate,
             evaluate_throughout: training.evaluate_throughout,
             monitor: monitor.clone(),
             folder: run.folder.clone(),
@@ -329,6 +335,8 @@ impl Experiment {
             class_first: training.first == First::Class,
             preserve_after: training.preserve_after,
             warm_up: training.warm_up,
+            mean_teacher: training.responses == Responses::MeanTeacher,
+            learnt_weights: training.weighting == Weighting::Uncertainty,
         }
     }
 

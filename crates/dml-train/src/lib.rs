@@ -2,6 +2,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod answers;
+mod average;
 mod checkpoint;
 mod compare;
 mod config;
@@ -28,8 +29,10 @@ mod targets;
 mod task;
 mod trainer;
 mod videos;
+mod weighting;
 
 pub use answers::{Answers, ClassRow, ClassTable};
+pub use average::Ema;
 pub use checkpoint::{Checkpoint, CheckpointConfig, Which};
 pub use compare::{Cell, Comparison, Row, half_interval, mean_and_sd};
 pub use config::{
@@ -47,9 +50,10 @@ pub use monitor::MonitorConfig;
 pub use optimizer::{AdamSharing, LearningRates};
 pub use photographs::photograph_features;
 pub use predict::{Prediction, Predictor, Takes};
-pub use responses::Recording;
+pub use responses::{Recording, Responses};
 pub use schedule::{Length, Phase, Preserve, Recorded, Schedule, Stream, Supervise};
 pub use sweep::{Axis, Grid, Planned, Sweep, SweepEvent, SweepRun, SweepSettings, sweep};
 pub use targets::Targets;
 pub use task::{Loss, Preservation, Task};
 pub use trainer::{Outcome, Problem, Settings, TrainSet, Trainer};
+pub use weighting::Weighting;

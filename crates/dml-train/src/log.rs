@@ -102,7 +102,13 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("metrics.jsonl");
         let started = |done| Event::Started { phases: 1, steps: 9, done, parameters: 1 };
-        let step = |step| Event::Step { phase: 1, step, samples: 4, terms: Default::default() };
+        let step = |step| Event::Step {
+            phase: 1,
+            step,
+            samples: 4,
+            terms: Default::default(),
+            weights: Default::default(),
+        };
         let saving = |state| Event::Saving { steps: 1, path: place.path().into(), state };
         let write = |events: &[Event]| {
             let mut log = Log::open(&path).unwrap();

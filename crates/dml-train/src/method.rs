@@ -114,6 +114,11 @@ pub struct Pair {
     pub preserve_after: usize,
     /// Further epochs in which the new task's head alone is trained, before a fine-tuned or LwF second half.
     pub warm_up: usize,
+    /// Whether the moving average of the parameters answers for preserved tasks, in place of the network at the switch. What
+    /// the specialists of [`Method::Specialists`] answer stays theirs.
+    pub mean_teacher: bool,
+    /// Whether the losses' weights are learnt (see [`Weighting`](crate::Weighting)): those that are not 0 begin at 1.
+    pub learnt_weights: bool,
 }
 
 impl Method {
@@ -198,7 +203,7 @@ impl Method {
             phase.name = "mixed".into();
             phase
         };
-        Ok(match self {
+        let mut schedule = match self {
             Self::ClassOnly => Schedule {
                 prologue: vec![],
                 repeat: vec![pair.class_phase(block, Weights::Full, None)],
@@ -247,7 +252,17 @@ impl Method {
                 let restart = |phase| Phase { restart: true, ..phase };
                 once(vec![captions, restart(classes), restart(both)])
             }
-        })
+        };
+        for stream in schedule.prologue.iter_mut().chain(&mut schedule.repeat).flat_map(|p| &mut p.streams) {
+            if pair.mean_teacher && self != Self::Specialists {
+                stream.preserve.iter_mut().for_each(|p| p.recorded = Recorded::MeanTeacher);
+            }
+            if pair.learnt_weights {
+                let weights = stream.preserve.iter_mut().map(|p| &mut p.weight);
+                weights.chain([&mut stream.supervise.weight]).filter(|w| **w > 0.0).for_each(|w| *w = 1.0);
+            }
+        }
+        Ok(schedule)
     }
 }
 

@@ -5,6 +5,7 @@ use dml_ops::{Adam, AdamConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::schedule::Phase;
+use crate::weighting;
 use crate::{Result, TrainError};
 
 /// Which phases share Adam's moments.
@@ -34,20 +35,22 @@ pub struct LearningRates {
 pub(crate) struct Optimizer {
     sharing: AdamSharing,
     rates: LearningRates,
+    /// Of learnt weights.
+    weighting: f64,
     states: BTreeMap<String, Adam>,
     current: String,
 }
 
 impl Optimizer {
-    pub(crate) fn new(sharing: AdamSharing, rates: LearningRates) -> Result<Self> {
-        for (name, rate) in [("root", rates.root), ("heads", rates.heads)] {
+    pub(crate) fn new(sharing: AdamSharing, rates: LearningRates, weighting: f64) -> Result<Self> {
+        for (name, rate) in [("root", rates.root), ("heads", rates.heads), ("losses' weights", weighting)] {
             if !(rate.is_finite() && rate >= 0.0) {
                 return Err(TrainError::invalid(format!(
                     "the learning rate {rate} of the {name} is not a number from 0 up"
                 )));
             }
         }
-        Ok(Self { sharing, rates, states: BTreeMap::new(), current: String::new() })
+        Ok(Self { sharing, rates, weighting, states: BTreeMap::new(), current: String::new() })
     }
 
     /// Takes up the phase's state; `goes_on` where some of its steps are done.
@@ -73,7 +76,11 @@ impl Optimizer {
         let Some(adam) = self.states.get_mut(&self.current) else {
             return Err(TrainError::invalid("the optimiser was asked for a step before its first phase"));
         };
-        let rate = |name: &str| if name.starts_with("root.") { self.rates.root } else { self.rates.heads };
+        let rate = |name: &str| match name {
+            _ if name.starts_with("root.") => self.rates.root,
+            _ if name.starts_with(weighting::PREFIX) => self.weighting,
+            _ => self.rates.heads,
+        };
         let reached =
             vars.iter().filter_map(|(name, var)| Some((name.as_str(), var, gradients.get(var)?, rate(name))));
         Ok(adam.update_all(&reached.collect::<Vec<_>>())?)

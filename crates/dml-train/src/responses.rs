@@ -21,6 +21,17 @@ pub enum Recording {
     Table,
 }
 
+/// Who answers for a task that a phase preserves, where the method leaves it open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Responses {
+    /// The network as it was at the switch, whose responses are recorded.
+    #[default]
+    Recorded,
+    /// The moving average of the network's parameters, at each step (mean teacher).
+    MeanTeacher,
+}
+
 /// A network as it was when responses were recorded.
 pub(crate) struct Recorder {
     /// Its parameters, which the network shares.
@@ -35,9 +46,11 @@ impl Recorder {
     }
 }
 
-/// Where the recorded responses of one stream come from.
+/// Where the responses of one stream come from.
 pub(crate) enum Responder {
     Frozen(Arc<Recorder>),
+    /// The moving average, as it is when it is asked.
+    Average(Arc<MultiTaskNet>),
     Table(Table),
 }
 
@@ -58,6 +71,7 @@ impl Responder {
     ) -> Result<BTreeMap<String, Tensor>> {
         match self {
             Self::Frozen(recorder) => answer(&recorder.net, tasks, names, inputs),
+            Self::Average(net) => answer(net, tasks, names, inputs),
             Self::Table(table) => names
                 .iter()
                 .map(|&name| Ok((name.to_string(), table.lookup(name, draw, inputs.device())?)))

@@ -8,6 +8,7 @@ use dml_model::{MultiTaskNet, NetConfig, Params};
 use dml_teacher::{Lexical, SentenceEncoder};
 use sha2::{Digest, Sha256};
 
+use crate::average::Ema;
 use crate::checkpoint::CheckpointConfig;
 use crate::config::PretrainConfig;
 use crate::evaluate::EvalSet;
@@ -19,6 +20,7 @@ use crate::schedule::{Length, Phase, Schedule, Stream, Supervise};
 use crate::targets::Targets;
 use crate::task::{Loss, Preservation, Task};
 use crate::trainer::{Problem, Settings, TrainSet, Trainer};
+use crate::weighting::Weighting;
 use crate::{Result, TrainError};
 
 const MOTION: &str = "motion";
@@ -111,6 +113,9 @@ fn pretrained_root(
         learning_rates: LearningRates { root: learning_rate, heads: learning_rate },
         adam: AdamSharing::Shared,
         recording: config.training.recording,
+        ema: Ema::default(),
+        weighting: Weighting::Fixed,
+        weighting_learning_rate: 0.0,
         evaluate_throughout: false,
         monitor: MonitorConfig::default(),
         folder: None,

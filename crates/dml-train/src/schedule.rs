@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Result, TrainError};
 
-/// When the responses of a preserved task are recorded.
+/// Who answers for a preserved task, and since when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Recorded {
@@ -12,6 +12,9 @@ pub enum Recorded {
     AtStart,
     /// At the first phase that preserves this task on this dataset, and kept from then on (learning without forgetting).
     Kept,
+    /// Never: the moving average of the network's parameters answers each step anew (mean teacher; see
+    /// [`Ema`](crate::Ema)).
+    MeanTeacher,
 }
 
 /// The task a stream is labelled for.
@@ -32,7 +35,7 @@ pub struct Preserve {
     pub task: String,
     /// Weight of its loss: 1 − λ, times a scale if one is used.
     pub weight: f64,
-    /// When its responses are recorded.
+    /// Where its responses come from.
     pub recorded: Recorded,
 }
 
@@ -122,6 +125,12 @@ impl Schedule {
     pub fn phases(&self) -> impl Iterator<Item = (usize, &Phase)> {
         let rounds = (1..=self.rounds).flat_map(|round| self.repeat.iter().map(move |phase| (round, phase)));
         self.prologue.iter().map(|phase| (0, phase)).chain(rounds)
+    }
+
+    /// Whether a preserved task is held to the answers of the parameters' moving average.
+    pub(crate) fn has_mean_teacher(&self) -> bool {
+        let mut preserved = self.phases().flat_map(|(_, phase)| &phase.streams).flat_map(|s| &s.preserve);
+        preserved.any(|preserve| preserve.recorded == Recorded::MeanTeacher)
     }
 
     /// Checks names, weights and lengths.

@@ -55,6 +55,20 @@ pub struct Task {
     pub preserve: Preservation,
 }
 
+impl Loss {
+    /// A value that the loss does not go below.
+    pub(crate) fn least(self) -> f64 {
+        if matches!(self, Self::Cosine) { -1.0 } else { 0.0 }
+    }
+}
+
+impl Preservation {
+    /// A value that the loss does not go below.
+    pub(crate) fn least(self) -> f64 {
+        if matches!(self, Self::Cosine) { -1.0 } else { 0.0 }
+    }
+}
+
 impl Task {
     /// Checks that head, loss and preservation go together.
     ///

@@ -1,16 +1,17 @@
 mod durable;
+mod evaluation;
 mod exchange;
 mod memory;
 mod plan;
 mod profile;
 pub(crate) mod ranks;
 mod record;
-mod step;
+pub(crate) mod step;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use candle_core::{Device, Tensor, Var};
@@ -18,9 +19,10 @@ use dml_collective::{Alone, Collective};
 use dml_data::Dataset;
 use dml_model::{MultiTaskNet, NetConfig, Params};
 
+use crate::average::{Average, Ema};
 use crate::checkpoint::{CheckpointConfig, Identity, Position, Recorders, State, Store};
-use crate::evaluate::{EvalSet, Score, evaluate_while};
-use crate::event::{Change, Event};
+use crate::evaluate::{EvalSet, Score};
+use crate::event::Event;
 use crate::monitor::{MonitorConfig, peak_memory};
 use crate::optimizer::{AdamSharing, LearningRates, Optimizer};
 use crate::responses::Recording;
@@ -28,6 +30,7 @@ use crate::sampler::Cursor;
 use crate::schedule::{Phase, Schedule};
 use crate::targets::Targets;
 use crate::task::{Loss, Task};
+use crate::weighting::{LogVariances, Weighting};
 use crate::{Result, TrainError};
 use exchange::Exchange;
 use profile::Profile;
@@ -58,6 +61,12 @@ pub struct Settings {
     pub adam: AdamSharing,
     /// How responses are kept.
     pub recording: Recording,
+    /// The moving average of the parameters, where the schedule asks for a mean teacher or the average is evaluated.
+    pub ema: Ema,
+    /// How the terms of the loss are weighed.
+    pub weighting: Weighting,
+    /// Learning rate of weights that are learnt.
+    pub weighting_learning_rate: f64,
     /// Whether tasks are evaluated before training and after each phase of at least an epoch, or only at the end.
     pub evaluate_throughout: bool,
     /// What is watched.
@@ -86,7 +95,7 @@ pub struct Outcome {
 pub struct Problem<'a> {
     /// The network.
     pub net: &'a NetConfig,
-    /// Its parameters, which training changes.
+    /// Its parameters, which training changes; when a run that evaluates their average has ended, that average.
     pub params: &'a Params,
     /// The tasks by name; each has a head of that name.
     pub tasks: &'a BTreeMap<String, Task>,
@@ -105,6 +114,8 @@ pub struct Trainer<'a> {
     cursors: BTreeMap<String, Cursor>,
     optimizer: Optimizer,
     recorders: Recorders,
+    average: Option<Average>,
+    log_variances: LogVariances,
     /// The parameters that the run began with, where a phase begins with them again.
     initial: Option<BTreeMap<String, Tensor>>,
     state: State,
@@ -137,6 +148,7 @@ impl<'a> Trainer<'a> {
         if settings.batch == 0 {
             return Err(TrainError::invalid("the batch must have at least one sample"));
         }
+        settings.ema.check()?;
         let mut cursors = BTreeMap::new();
         for (name, set) in problem.sets {
             let (inputs, labels) = (set.dataset.len(), set.targets.len());
@@ -148,7 +160,11 @@ impl<'a> Trainer<'a> {
         }
         Ok(Self {
             net: MultiTaskNet::new(problem.net, problem.params.builder())?,
-            optimizer: Optimizer::new(settings.adam, settings.learning_rates)?,
+            optimizer: Optimizer::new(
+                settings.adam,
+                settings.learning_rates,
+                settings.weighting_learning_rate,
+            )?,
             device: problem.params.device().clone(),
             profile: Profile::new(settings.monitor.profile, problem.params.device()),
             store: settings.folder.as_deref().map(|run| Store::open(run, settings.checkpoints.clone())),
@@ -156,6 +172,8 @@ impl<'a> Trainer<'a> {
             settings,
             cursors,
             recorders: Recorders::default(),
+            average: None,
+            log_variances: LogVariances::default(),
             initial: None,
             state: State::default(),
             ranks: Arc::new(Alone),
@@ -187,6 +205,13 @@ impl<'a> Trainer<'a> {
         if schedule.phases().any(|(_, phase)| phase.restart) {
             self.initial = Some(self.problem.params.copy_frozen()?);
         }
+        let Settings { ema, weighting, .. } = self.settings;
+        if ema.evaluate || schedule.has_mean_teacher() {
+            self.average = Some(Average::new(self.problem.net, self.problem.params, ema.decay)?);
+        }
+        if weighting == Weighting::Uncertainty {
+            self.log_variances = LogVariances::of(schedule, &self.device)?;
+        }
         self.state.identity = Identity::new(&self.problem, &self.settings, schedule)?;
         self.check_ranks()?;
         self.restore()?;
@@ -199,6 +224,9 @@ impl<'a> Trainer<'a> {
             interrupted = self.phases(schedule)? == Ended::Stopped;
             self.state.finished = !interrupted;
             self.save()?;
+        }
+        if let (Some(average), true, false) = (&self.average, self.settings.ema.evaluate, interrupted) {
+            self.problem.params.load(average.tensors())?;
         }
         self.emit(Event::Finished { interrupted, seconds: began.elapsed().as_secs_f64() });
         Ok(Outcome { scores: self.state.scores.clone(), interrupted })
@@ -235,11 +263,11 @@ impl<'a> Trainer<'a> {
         let from = self.state.position.step;
         let samples = plan.iter().map(plan::samples).sum();
         let name = phase.name.clone();
-        let weights = step::weights(phase);
+        let weights = self.weights(phase, &self.log_variances.values()?);
         self.emit(Event::PhaseStarted { phase: number, name, round, steps: plan.len(), samples, weights });
         self.optimizer.start_phase(phase, from > 0);
-        let vars: Vec<(String, Var)> =
-            self.problem.params.vars().into_iter().filter(|(name, _)| !phase.freezes(name)).collect();
+        let vars = self.problem.params.vars().into_iter().chain(self.log_variances.vars(phase));
+        let vars: Vec<(String, Var)> = vars.filter(|(name, _)| !phase.freezes(name)).collect();
         let own = self.own(plan);
         let responders = match from < plan.len() {
             true => self.record(number, phase, &plan[from..], &own[from..], from > 0)?,
@@ -249,6 +277,10 @@ impl<'a> Trainer<'a> {
         self.profile.lap("recording")?;
         if let (true, 0, Some(initial)) = (phase.restart, from, &self.initial) {
             self.problem.params.load(initial.clone())?;
+            if let Some(average) = &mut self.average {
+                average.load(initial.clone(), 0)?;
+            }
+            self.log_variances.load(&BTreeMap::new())?;
         }
         let mut ahead = self.read_ahead(phase, &own[from..])?;
         let alike = format!("{phase:?}");
@@ -270,6 +302,9 @@ impl<'a> Trainer<'a> {
             }
             self.optimizer.step(&vars, &gradients)?;
             drop(gradients);
+            if let Some(average) = &mut self.average {
+                average.update(self.problem.params)?;
+            }
             self.profile.lap("update")?;
             self.state.samples += plan::samples(draws);
             self.state.steps += 1;
@@ -288,7 +323,7 @@ impl<'a> Trainer<'a> {
             if self.evaluate(number, &phase.name)? == Ended::Stopped {
                 return Ok(Ended::Stopped);
             }
-            changes = differences(&before, &self.state.scores);
+            changes = evaluation::differences(&before, &self.state.scores);
         }
         self.profile.lap("evaluation")?;
         self.recorders.current = None;
@@ -309,25 +344,6 @@ impl<'a> Trainer<'a> {
         if evaluated {
             self.save()?;
         }
-        Ok(Ended::Whole)
-    }
-
-    fn evaluate(&mut self, phase: usize, name: &str) -> Result<Ended> {
-        let (sink, stop) = (&mut *self.sink, &self.settings.stop);
-        let mut go_on = |done, of| {
-            sink(&Event::Evaluating { done, of });
-            !stop.load(Ordering::Relaxed)
-        };
-        let batch = self.settings.batch.div_ceil(self.ranks.size());
-        let (evals, ranks) = (self.problem.evals, &*self.ranks);
-        let scores = evaluate_while(&self.net, evals, batch, &self.device, ranks, &mut go_on)?;
-        let Some(scores) = scores else { return Ok(Ended::Stopped) };
-        self.state.evaluated_at = self.state.samples;
-        self.state.scores = scores.clone();
-        self.find_best()?;
-        let total: usize = self.problem.sets.values().map(|set| set.dataset.len()).sum();
-        let epochs = self.state.samples as f64 / total.max(1) as f64;
-        self.emit(Event::Evaluated { phase, name: name.into(), epochs, scores });
         Ok(Ended::Whole)
     }
 
@@ -359,13 +375,4 @@ impl<'a> Trainer<'a> {
     fn emit(&mut self, event: Event) {
         (self.sink)(&event);
     }
-}
-
-fn differences(before: &[Score], after: &[Score]) -> Vec<Change> {
-    let value = |key: &str| before.iter().find(|score| score.key() == key).map(|score| score.value);
-    let change = |score: &Score| {
-        let key = score.key();
-        Some(Change { before: value(&key)?, after: score.value, key })
-    };
-    after.iter().filter_map(change).collect()
 }

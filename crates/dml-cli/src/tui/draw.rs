@@ -130,7 +130,7 @@ mod tests {
             weights,
         });
         let terms = [("class loss".to_string(), 0.25)].into();
-        story.add(&Event::Step { phase: 2, step: 1, samples: 4, terms });
+        story.add(&Event::Step { phase: 2, step: 1, samples: 4, terms, weights: Default::default() });
         for (epochs, value) in [(0.0, 10.0), (1.0, 62.5)] {
             let score = Score {
                 eval: "class".into(),

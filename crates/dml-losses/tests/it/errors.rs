@@ -135,6 +135,9 @@ fn objectives() {
         );
         check(objective(half, &t(1u32), &one), &format!("`{first}` has dtype U32, but must be F32 or F64"));
     }
+    check(uncertainty(&vector, &one), "`loss` has shape [1], but must be a scalar");
+    check(uncertainty(&one, &vector), "`log_variance` has shape [1], but must be a scalar");
+    check(uncertainty(&one, &double), "`log_variance` has dtype F64, but must be that of `loss`, F32");
     for bad in [-1e-9, 1.000001, f64::NAN, f64::INFINITY] {
         let error = Lambda::new(bad).unwrap_err().to_string();
         assert_eq!(error, format!("`lambda` is {bad}, but must be in [0, 1]"));

@@ -79,6 +79,24 @@ fn joint_objectives_weigh_both_gradients() {
 }
 
 #[test]
+fn uncertainty_weighs_the_loss_and_learns_the_weight() {
+    let labels = Tensor::new(&[2u32, 0, 4, 1], &Device::Cpu).unwrap();
+    let (logits, target) = (irregular(4, 5, 2.0, 0.4), irregular(4, 5, 1.0, 0.9));
+    let scalar = |s: f64| Tensor::new(s, &Device::Cpu).unwrap();
+    for s in [-3.0, 0.0, 0.7, 4.0] {
+        check("loss", &logits, |x| uncertainty(&cls(x, &labels)?, &scalar(s)));
+        check("cosine", &logits, |x| uncertainty(&(emb(x, &target)? + 1.0)?, &scalar(s)));
+        check("log variance", &scalar(s), |s| uncertainty(&cls(&logits, &labels)?, s));
+    }
+    // Where the log variance is best for a loss its gradient is 0, and the loss's is 1 / (2 · loss).
+    let (loss, best) = (Var::new(3.0, &Device::Cpu).unwrap(), 6.0f64.ln());
+    let (value, gradient) = value_and_gradient(&scalar(best), |s| uncertainty(&loss, s));
+    assert_close("best", &[value, gradient[0]], &[0.5 + best / 2.0, 0.0], 1e-12);
+    let weight = uncertainty(&loss, &scalar(best)).unwrap().backward().unwrap();
+    assert_close("weight", &numbers(weight.get(&loss).unwrap()), &[1.0 / 6.0], 1e-12);
+}
+
+#[test]
 fn targets_get_none() {
     for loss in ALL.into_iter().filter(|loss| *loss != "cls" && !loss.starts_with("ranking")) {
         let prediction = Var::from_tensor(&irregular(3, 4, 1.0, 0.2)).unwrap();

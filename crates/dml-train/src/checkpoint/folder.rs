@@ -1,7 +1,8 @@
 //! One checkpoint: a folder that appears under its name only when all of it is on disk.
 //!
-//! `model.safetensors` has the parameters, `optimizer.safetensors` Adam's moments and step counts as
-//! `<state>/<parameter>.<m|v|step>`, `recorded.safetensors` the networks that record responses, `state.toml` the rest.
+//! `model.safetensors` has the parameters that are evaluated. Where these are a moving average, `trained.safetensors` has the
+//! parameters that are trained, and where an average only teaches, `average.safetensors` has it.
+//! `optimizer.safetensors` has Adam's moments and step counts as `<state>/<parameter>.<m|v|step>`, `recorded.safetensors` the networks that record responses, `state.toml` the rest.
 //! `state.toml` holds the CRC-32 of the other files, and its first line the CRC-32 of what follows it.
 
 use std::collections::BTreeMap;
@@ -20,6 +21,10 @@ use crate::{Result, TrainError};
 
 pub(super) const STATE: &str = "state.toml";
 const OPTIMIZER: &str = "optimizer.safetensors";
+/// The parameters that are trained, where the model is their average.
+pub(crate) const TRAINED: &str = "trained.safetensors";
+/// The average of the parameters, where it is not the model.
+pub(crate) const AVERAGE: &str = "average.safetensors";
 const RECORDED: &str = "recorded.safetensors";
 const CHECK: &str = "# crc32 of what follows: ";
 
@@ -27,6 +32,8 @@ const CHECK: &str = "# crc32 of what follows: ";
 pub(crate) struct Contents {
     pub(crate) state: State,
     pub(crate) model: BTreeMap<String, Tensor>,
+    /// The other of trained and averaged parameters, under the name of its file.
+    pub(crate) other: Option<(&'static str, BTreeMap<String, Tensor>)>,
     pub(crate) optimizer: BTreeMap<String, Tensor>,
     pub(crate) recorders: Recorders,
 }
@@ -57,6 +64,10 @@ pub(super) fn write(folder: &Path, contents: &Contents) -> Result<()> {
     save_safetensors(&folder.join(OPTIMIZER), &contents.optimizer, &none)?;
     let (parts, tensors) = part(&contents.recorders);
     let mut names = vec![MODEL, OPTIMIZER];
+    if let Some((name, tensors)) = &contents.other {
+        save_safetensors(&folder.join(name), tensors, &none)?;
+        names.push(name);
+    }
     if !tensors.is_empty() {
         save_safetensors(&folder.join(RECORDED), &tensors, &none)?;
         names.push(RECORDED);
@@ -115,7 +126,9 @@ pub(super) fn read(folder: &Path, net: &NetConfig, device: &Device) -> Result<Co
         Ok((key, tensors.get(&name).ok_or_else(|| missing(&name))?.clone()))
     });
     let recorders = Recorders { current, kept, probes: probes.collect::<Result<_>>()? };
-    Ok(Contents { state, model: load(MODEL)?, optimizer: load(OPTIMIZER)?, recorders })
+    let other = [TRAINED, AVERAGE].into_iter().find(|name| files.contains_key(*name));
+    let other = other.map(|name| Ok::<_, TrainError>((name, load(name)?))).transpose()?;
+    Ok(Contents { state, model: load(MODEL)?, other, optimizer: load(OPTIMIZER)?, recorders })
 }
 
 fn part(recorders: &Recorders) -> (Parts, BTreeMap<String, Tensor>) {

@@ -8,6 +8,7 @@ use crate::evaluate::EvalSet;
 use crate::schedule::Schedule;
 use crate::targets::Targets;
 use crate::trainer::{Problem, Settings};
+use crate::weighting::Weighting;
 use crate::{Result, TrainError};
 
 /// What a run computes with, as text by dotted name: only a run that agrees in all of it may go on from a checkpoint.
@@ -29,6 +30,13 @@ impl Identity {
             "tasks": problem.tasks,
         });
         flatten("", &parts, &mut all);
+        // Only where they count: other runs are what they were before there were these settings.
+        if settings.ema.evaluate || schedule.has_mean_teacher() {
+            all.insert("ema".into(), format!("{:?}", settings.ema));
+        }
+        if settings.weighting == Weighting::Uncertainty {
+            all.insert("weighting".into(), format!("uncertainty {}", settings.weighting_learning_rate));
+        }
         for (name, set) in problem.sets {
             all.insert(format!("dataset.{name}"), set.dataset.fingerprint());
             all.insert(format!("labels.{name}"), digest(&set.targets)?);

@@ -43,10 +43,20 @@ pub(crate) struct State {
     /// Datasets and tasks whose drift has been measured in this phase.
     #[serde(default)]
     pub(crate) probed: BTreeSet<(String, String)>,
+    /// Steps of which the saved moving average is one, where there is one.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) averaged: usize,
+    /// Logarithms of the variances by which terms of the loss are weighed, where they are learnt.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) log_variances: BTreeMap<String, f64>,
     /// The last scores.
     #[serde(default)]
     pub(crate) scores: Vec<Score>,
     pub(crate) identity: Identity,
+}
+
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 impl State {

@@ -8,12 +8,14 @@ use super::{
     CaptionTarget, Config, DataConfig, First, OptimizerConfig, PhotographsConfig, Precision, PretrainConfig,
     TrainingConfig, VideosConfig,
 };
+use crate::average::Ema;
 use crate::checkpoint::CheckpointConfig;
 use crate::method::Method;
 use crate::monitor::MonitorConfig;
 use crate::optimizer::AdamSharing;
-use crate::responses::Recording;
+use crate::responses::{Recording, Responses};
 use crate::task::{Loss, Preservation};
+use crate::weighting::Weighting;
 
 impl Config {
     /// The built-in sample with the recipe that the project's measurements recommend for it.
@@ -51,6 +53,10 @@ impl Config {
                 class_loss: Loss::Softmax,
                 caption_loss: Loss::Cosine,
                 preserve_class: Preservation::Distill { temperature: 2.0 },
+                responses: Responses::Recorded,
+                ema_decay: Ema::default().decay,
+                evaluate_ema: false,
+                weighting: Weighting::Fixed,
                 freeze_preserved_head: false,
                 precision: Precision::F32,
                 exact: false,
@@ -64,6 +70,7 @@ impl Config {
             optimizer: OptimizerConfig {
                 root_learning_rate: 1e-3,
                 head_learning_rate: 1e-3,
+                weighting_learning_rate: 1e-2,
                 adam: AdamSharing::PerTask,
             },
             checkpoints: CheckpointConfig::default(),
@@ -106,7 +113,7 @@ impl Config {
             optimizer: OptimizerConfig {
                 root_learning_rate: 5e-4,
                 head_learning_rate: 5e-4,
-                adam: AdamSharing::PerTask,
+                ..sample.optimizer
             },
             ..sample
         }

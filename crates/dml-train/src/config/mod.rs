@@ -11,13 +11,15 @@ use serde::{Deserialize, Serialize};
 
 pub use data::{DataConfig, PhotographsConfig, VideosConfig};
 
+use crate::average::Ema;
 use crate::checkpoint::CheckpointConfig;
 use crate::method::Method;
 use crate::monitor::MonitorConfig;
 use crate::optimizer::AdamSharing;
-use crate::responses::Recording;
+use crate::responses::{Recording, Responses};
 use crate::schedule::Schedule;
 use crate::task::{Loss, Preservation};
+use crate::weighting::Weighting;
 use crate::{Result, TrainError};
 
 /// Everything a run depends on. A file gives the settings that differ from the defaults of its kind of data; unknown
@@ -91,6 +93,15 @@ pub struct TrainingConfig {
     pub caption_loss: Loss,
     /// How classes are preserved, where the method does not say.
     pub preserve_class: Preservation,
+    /// Who answers for preserved tasks: the network as it was at the switch, or a mean teacher.
+    pub responses: Responses,
+    /// Decay of the moving average of the parameters, where it is a mean teacher or evaluated; in [0, 1] (see
+    /// [`Ema::decay`](crate::Ema::decay)).
+    pub ema_decay: f64,
+    /// Whether scores, and the network that a run leaves, are those of the moving average of the parameters.
+    pub evaluate_ema: bool,
+    /// How the losses of a step are weighed: by λ and scales, or by weights that are learnt.
+    pub weighting: Weighting,
     /// Whether the head of a preserved task is held still.
     pub freeze_preserved_head: bool,
     /// Which dataset comes first where phases alternate.
@@ -162,6 +173,9 @@ pub struct OptimizerConfig {
     pub root_learning_rate: f64,
     /// Learning rate of the heads.
     pub head_learning_rate: f64,
+    /// Learning rate of the losses' weights, where they are learnt: Adam moves the logarithm of a weight by about as much in a
+    /// step.
+    pub weighting_learning_rate: f64,
     /// Which phases share Adam's moments.
     pub adam: AdamSharing,
 }
@@ -179,6 +193,7 @@ impl Config {
             dml_losses::Lambda::new(lambda)
                 .map_err(|_| TrainError::invalid(format!("training.{name} is {lambda}, not in [0, 1]")))?;
         }
+        Ema { decay: training.ema_decay, evaluate: training.evaluate_ema }.check()?;
         if training.batch == 0 {
             return Err(TrainError::invalid("training.batch must be at least 1"));
         }

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::Trainer;
-use crate::checkpoint::{Best, Contents};
+use crate::average::Average;
+use crate::checkpoint::{AVERAGE, Best, Contents, TRAINED};
 use crate::event::Event;
 use crate::{Result, TrainError};
 
@@ -33,9 +34,18 @@ impl Trainer<'_> {
         if !changes.is_empty() {
             return Err(TrainError::Changed { path, changes });
         }
-        let Contents { state, model, optimizer, recorders } =
+        let Contents { state, model, other, optimizer, recorders } =
             store.read(&path, self.problem.net, &self.device)?;
-        self.problem.params.load(model)?;
+        let (trained, average) = match other {
+            Some((TRAINED, trained)) => (trained, Some(model)),
+            Some((_, average)) => (model, Some(average)),
+            None => (model, None),
+        };
+        self.problem.params.load(trained)?;
+        if let (Some(average), Some(saved)) = (&mut self.average, average) {
+            average.load(saved, state.averaged)?;
+        }
+        self.log_variances.load(&state.log_variances)?;
         self.optimizer.restore(optimizer)?;
         (self.state, self.recorders) = (state, recorders);
         self.saved = (self.state.steps, Instant::now());
@@ -64,11 +74,19 @@ impl Trainer<'_> {
         if self.ranks.rank() > 0 {
             return Ok(());
         }
+        self.state.averaged = self.average.as_ref().map_or(0, Average::updates);
+        self.state.log_variances = self.log_variances.values()?;
         let (steps, path) = (self.state.steps, store.place(self.state.steps));
         (self.sink)(&Event::Saving { steps, path, state: self.state.digest()? });
+        let (trained, evaluate) = (self.problem.params.tensors(), self.settings.ema.evaluate);
+        let (model, other) = match self.average.as_ref().map(Average::tensors) {
+            Some(average) if evaluate => (average, Some((TRAINED, trained))),
+            average => (trained, average.map(|average| (AVERAGE, average))),
+        };
         let contents = Contents {
             state: self.state.clone(),
-            model: self.problem.params.tensors(),
+            model,
+            other,
             optimizer: self.optimizer.tensors()?,
             recorders: self.recorders.clone(),
         };

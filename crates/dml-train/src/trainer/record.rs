@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use dml_data::View;
+use dml_model::MultiTaskNet;
 
 use super::Trainer;
 use super::plan::{Draws, next_inputs};
@@ -33,9 +34,17 @@ impl Trainer<'_> {
         for (s, stream) in phase.streams.iter().enumerate() {
             let mut responders = Vec::new();
             for (p, preserve) in stream.preserve.iter().enumerate() {
+                if let (Recorded::MeanTeacher, Some(average)) = (preserve.recorded, &self.average) {
+                    let teacher = average.net().clone();
+                    if matches!(phase.length, Length::Epochs(_)) {
+                        self.probe(number, stream, preserve, &teacher)?;
+                    }
+                    responders.push((p, Responder::Average(teacher)));
+                    continue;
+                }
                 let recorder = self.recorder(stream, preserve)?;
                 if matches!(phase.length, Length::Epochs(_)) {
-                    self.probe(number, stream, preserve, &recorder)?;
+                    self.probe(number, stream, preserve, &recorder.net)?;
                 }
                 let mut samples = 0;
                 let responder = match self.settings.recording {
@@ -94,7 +103,7 @@ impl Trainer<'_> {
         phase: usize,
         stream: &Stream,
         preserve: &Preserve,
-        recorder: &Recorder,
+        net: &MultiTaskNet,
     ) -> Result<()> {
         let dataset = &*self.problem.sets[&stream.dataset].dataset;
         let samples = self.settings.monitor.drift_samples.min(dataset.len());
@@ -108,7 +117,7 @@ impl Trainer<'_> {
         let mut answers = Vec::new();
         for batch in dml_data::batches(dataset, order, View::evaluation(), self.settings.batch, &self.device)
         {
-            let all = answer(&recorder.net, self.problem.tasks, &[&preserve.task], &batch?.inputs)?;
+            let all = answer(net, self.problem.tasks, &[&preserve.task], &batch?.inputs)?;
             answers.extend(all.into_values());
         }
         let new = candle_core::Tensor::cat(&answers, 0)?;

@@ -17,6 +17,7 @@ use crate::responses::Responder;
 use crate::sampler::Draw;
 use crate::schedule::{Phase, Stream, Supervise};
 use crate::task::Loss;
+use crate::weighting::Weighting;
 use crate::{Result, TrainError};
 
 /// What one step takes, stream by stream: the samples of all ranks and this one's own, its inputs, and who answers for the
@@ -49,7 +50,7 @@ impl Trainer<'_> {
             let terms = self.objectives(phase, batch, (part, parts))?;
             let weighted = terms
                 .iter()
-                .map(|(_, weight, loss)| loss * *weight)
+                .map(|term| &term.objective * term.weight)
                 .collect::<candle_core::Result<Vec<_>>>()?;
             let total =
                 weighted.into_iter().map(Ok::<_, candle_core::Error>).reduce(|sum, loss| sum? + loss?);
@@ -66,16 +67,16 @@ impl Trainer<'_> {
                 None => new,
             });
             // Of a part only the values stay.
-            losses.extend(
-                terms
-                    .into_iter()
-                    .map(|(name, weight, loss)| (name, weight, if parts > 1 { loss.detach() } else { loss })),
-            );
+            losses.extend(terms.into_iter().map(|Term { name, weight, loss, .. }| {
+                (name, weight, if parts > 1 { loss.detach() } else { loss })
+            }));
         }
         let gradients = gradients.ok_or_else(|| TrainError::invalid("a step has no samples"))?;
         // A look at a value waits for a GPU, so there is one, when the backward pass is on its way.
         let gradients = if together { gradients } else { self.mean_gradients(vars, gradients)? };
-        let values = values(losses.iter().map(|(.., loss)| loss))?;
+        let mut values = values(losses.iter().map(|(.., loss)| loss).chain(self.log_variances.tensors()))?;
+        let log_variances = values.split_off(losses.len());
+        let log_variances = self.log_variances.names().cloned().zip(log_variances).collect();
         let (mut total_value, mut terms) = (0.0, BTreeMap::<String, f64>::new());
         for ((name, weight, _), value) in losses.iter().zip(values) {
             total_value += weight * value;
@@ -87,7 +88,11 @@ impl Trainer<'_> {
         if !total_value.is_finite() {
             return Err(self.not_finite(step, phase, whole, total_value, &terms));
         }
-        self.emit(Event::Step { phase: number, step, samples: samples(whole), terms });
+        let weights = match self.settings.weighting {
+            Weighting::Fixed => BTreeMap::new(),
+            Weighting::Uncertainty => self.weights(phase, &log_variances),
+        };
+        self.emit(Event::Step { phase: number, step, samples: samples(whole), terms, weights });
         let every = self.settings.monitor.gradient_cosine_every;
         if every > 0 && together && losses.len() > 1 && self.state.steps.is_multiple_of(every) {
             let pairs = gradient_cosines(&losses, vars, &|gradients| self.mean_gradients(vars, gradients))?;
@@ -113,7 +118,7 @@ impl Trainer<'_> {
         phase: &Phase,
         Batch { whole, own, inputs, responders }: Batch,
         (part, parts): (usize, usize),
-    ) -> Result<Vec<(String, f64, Tensor)>> {
+    ) -> Result<Vec<Term>> {
         let mut all = Vec::new();
         for (s, stream) in phase.streams.iter().enumerate() {
             let samples = own[s].indices.len();
@@ -146,7 +151,7 @@ impl Trainer<'_> {
         TrainError::NotFinite { phase, step, value, terms, samples: ids.collect() }
     }
 
-    /// The terms of a stream's loss: name, weight, value. The draws are that of all ranks, and that which this is about
+    /// The terms of a stream's loss. The draws are that of all ranks, and that which this is about
     /// with its share of this rank's samples.
     fn objective(
         &self,
@@ -155,7 +160,7 @@ impl Trainer<'_> {
         (whole, draw, part): (&Draw, &Draw, f64),
         inputs: &Tensor,
         responders: &[(usize, Responder)],
-    ) -> Result<Vec<(String, f64, Tensor)>> {
+    ) -> Result<Vec<Term>> {
         // Samples of two datasets must not share dropout masks, so the dataset's name is part of the key.
         let dataset = dml_rand::hash(&stream.dataset);
         let samples = draw.indices.iter().map(|&index| dataset.wrapping_add(index as u64)).collect();
@@ -175,39 +180,65 @@ impl Trainer<'_> {
             Ok(loss.mul(&Tensor::new(factor as f32, &self.device)?.to_dtype(loss.dtype())?)?)
         };
         let share = self.share(whole) * part;
-        let scaled = |loss: Tensor| if share == 1.0 { Ok(loss) } else { by(loss, share) };
+        let term = |name: String, weight, loss: Tensor, (least, share): (f64, f64)| -> Result<Term> {
+            let scaled = |loss: Tensor| if share == 1.0 { Ok(loss) } else { by(loss, share) };
+            let learnt = self.log_variances.objective(&name, &loss, least)?.map(scaled).transpose()?;
+            let loss = scaled(loss)?;
+            Ok(Term { name, weight, objective: learnt.unwrap_or_else(|| loss.clone()), loss })
+        };
         let learnt = &self.problem.tasks[task];
-        let loss = match learnt.loss {
+        let (loss, share_of_it) = match learnt.loss {
             Loss::InfoNce { .. } if self.ranks.size() > 1 => {
                 let loss = learnt.supervised(&self.whole_batch(&output, whole)?, &target(whole)?)?;
                 // Every rank has the loss of the whole batch, and its own samples' part of the gradient.
                 let ranks = self.ranks.size() as f64;
                 let loss = ((&loss * ranks)? - (loss.detach() * (ranks - 1.0))?)?;
-                (loss + by(output.sum_all()?, 0.0)?)?
+                ((loss + by(output.sum_all()?, 0.0)?)?, 1.0)
             }
-            _ => scaled(learnt.supervised(&output, &target(draw)?)?)?,
+            _ => (learnt.supervised(&output, &target(draw)?)?, share),
         };
-        let mut terms = vec![(supervised(task), *weight, loss)];
+        let mut terms = vec![term(supervised(task), *weight, loss, (learnt.loss.least(), share_of_it))?];
         for (p, responder) in responders {
             let preserve = &stream.preserve[*p];
             self.profile.lap("heads and losses")?;
             let responses = responder.respond(self.problem.tasks, &[&preserve.task], draw, inputs)?;
             self.profile.lap("answers of the recorded network")?;
             let output = self.net.head(&preserve.task, &features)?;
-            let loss = self.problem.tasks[&preserve.task].preserved(&output, &responses[&preserve.task])?;
-            terms.push((preserved(&preserve.task), preserve.weight, scaled(loss)?));
+            let kept = &self.problem.tasks[&preserve.task];
+            let loss = kept.preserved(&output, &responses[&preserve.task])?;
+            let least = (kept.preserve.least(), share);
+            terms.push(term(preserved(&preserve.task), preserve.weight, loss, least)?);
         }
         Ok(terms)
     }
+
+    /// Weight of each term of a phase's loss, with these logarithms of learnt variances.
+    pub(super) fn weights(
+        &self,
+        phase: &Phase,
+        log_variances: &BTreeMap<String, f64>,
+    ) -> BTreeMap<String, f64> {
+        let learnt = |name: &str| log_variances.get(name).map_or(1.0, |s| (-s).exp());
+        terms(phase).map(|(name, weight)| (name.clone(), weight * learnt(&name))).collect()
+    }
 }
 
-/// Weight of each term of a phase's loss.
-pub(super) fn weights(phase: &Phase) -> BTreeMap<String, f64> {
-    let of = |stream: &Stream| {
-        let kept: Vec<_> = stream.preserve.iter().map(|p| (preserved(&p.task), p.weight)).collect();
+/// A term of a loss.
+struct Term {
+    name: String,
+    weight: f64,
+    /// Its value, with a gradient.
+    loss: Tensor,
+    /// What times its weight goes into the loss: the value, or what is made of it where weights are learnt.
+    objective: Tensor,
+}
+
+/// The terms of a phase's loss, with their weights in the schedule.
+pub(crate) fn terms(phase: &Phase) -> impl Iterator<Item = (String, f64)> + '_ {
+    phase.streams.iter().flat_map(|stream| {
+        let kept = stream.preserve.iter().map(|p| (preserved(&p.task), p.weight));
         std::iter::once((supervised(&stream.supervise.task), stream.supervise.weight)).chain(kept)
-    };
-    phase.streams.iter().flat_map(of).collect()
+    })
 }
 
 /// The sum of two parts' gradients.
