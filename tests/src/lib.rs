@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
+use dml_collective::Wire;
 use dml_data::{Dataset, Labels, View};
 use dml_model::{HeadConfig, MultiTaskNet, NetConfig, Params, RootConfig};
 use dml_rand::{Purpose, Stream};
@@ -203,6 +204,7 @@ pub fn settings() -> Settings {
         micro_batch: 0,
         learning_rates: LearningRates { root: 3e-3, heads: 3e-3 },
         adam: AdamSharing::Shared,
+        wire: Wire::F32,
         recording: Recording::FrozenCopy,
         ema: Ema::default(),
         weighting: Weighting::Fixed,

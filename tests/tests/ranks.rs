@@ -5,12 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::Device;
-use dml_collective::{Alone, Collective, Threads};
+use dml_collective::{Alone, Collective, Threads, Wire};
 use dml_model::{HeadConfig, MultiTaskNet, Params};
 use dml_tests::{Bench, LEN, Toy, bits, pair, settings};
 use dml_train::{
-    CheckpointConfig, Event, Loss, Method, MonitorConfig, Outcome, Pair, Preservation, Problem, Recording,
-    Result, Schedule, Settings, Targets, Task, Trainer,
+    CheckpointConfig, Ema, Event, Loss, Method, MonitorConfig, Outcome, Pair, Preservation, Problem,
+    Recording, Result, Schedule, Settings, Targets, Task, Trainer, Weighting,
 };
 
 /// What a rank ends with: its outcome, its parameters and what it told.
@@ -142,6 +142,8 @@ fn several_ranks_train_as_one_process() {
         check(&bench, method, &Settings { monitor, evaluate_throughout: true, ..settings() });
     }
     check(&bench, Method::DmlLwf, &Settings { recording: Recording::Table, ..settings() });
+    let (ema, weighting) = (Ema { decay: 0.9, evaluate: true }, Weighting::Uncertainty);
+    check(&bench, Method::Mixed, &Settings { ema, weighting, ..settings() });
     // Of three ranks one takes its 6 samples of 16 in two parts, and the others their 5 in one.
     check(&bench, Method::Mixed, &Settings { micro_batch: 5, ..settings() });
 }
@@ -213,6 +215,51 @@ fn a_rank_that_computes_something_else_is_named() {
     for ended in ended {
         let error = ended.err().unwrap().to_string();
         assert!(error.contains("rank 1") && error.contains("dataset.a: rank 0 has toy a"), "{error}");
+    }
+}
+
+#[test]
+fn a_rank_whose_parameters_leave_those_of_the_others_is_named() {
+    let (bench, schedule, place) = (two(), schedule(Method::Dml), tempfile::tempdir().unwrap());
+    let ended = std::thread::scope(|scope| {
+        let start = |ranks: Threads| {
+            let (bench, schedule, place) = (&bench, &schedule, place.path());
+            scope.spawn(move || {
+                let params = Params::new(3, &Device::Cpu);
+                MultiTaskNet::new(&bench.net, params.builder()).unwrap();
+                let rank = ranks.rank();
+                let Bench { net, tasks, sets, evals } = bench;
+                let problem = Problem { net, params: &params, tasks, sets, evals };
+                // After its fourth step a number in this rank's memory changes.
+                let mut disturb = |event: &Event| {
+                    if let (1, Event::Step { step: 4, .. }) = (rank, event) {
+                        let (_, var) = &params.vars()[0];
+                        var.set(&(var.as_tensor() + 1e-6).unwrap()).unwrap();
+                    }
+                };
+                let trainer = Trainer::new(problem, saving(place, false), &mut disturb).unwrap();
+                trainer.with_ranks(Arc::new(ranks)).run(schedule).err().unwrap().to_string()
+            })
+        };
+        let ranks: Vec<_> = Threads::new(3).into_iter().map(start).collect();
+        ranks.into_iter().map(|rank| rank.join().unwrap()).collect::<Vec<_>>()
+    });
+    for error in ended {
+        assert!(error.contains("rank 1") && error.contains("the parameters after step 6"), "{error}");
+    }
+}
+
+#[test]
+fn gradients_in_bf16_are_the_same_on_all_ranks_and_near_those_in_f32() {
+    let (bench, schedule) = (two(), schedule(Method::DmlLwf));
+    let (_, expected, _) = train(&bench, &schedule, settings(), Arc::new(Alone)).unwrap();
+    for size in [2, 3] {
+        let rounded = |_| Settings { wire: Wire::Bf16, ..settings() };
+        let ranks: Vec<Ended> =
+            on_ranks(&bench, &schedule, size, &rounded).into_iter().map(Result::unwrap).collect();
+        assert!(ranks.iter().all(|(_, params, _)| *params == ranks[0].1));
+        let moved = distance(&ranks[0].1, &expected);
+        assert!(moved > 1e-6 && moved < 0.05, "on {size}: {moved}");
     }
 }
 

@@ -116,11 +116,11 @@ fn learnt_weights_follow_the_losses() {
         let settings =
             Settings { weighting: Weighting::Uncertainty, weighting_learning_rate: 0.1, ..settings() };
         let (outcome, _, events) = bench.run(&schedule, settings).unwrap();
-        let steps = events.iter().filter_map(|event| match event {
+        let mut steps = events.iter().filter_map(|event| match event {
             Event::Step { terms, weights, .. } => Some((terms, weights)),
             _ => None,
         });
-        let (terms, weights) = steps.last().unwrap();
+        let (terms, weights) = steps.next_back().unwrap();
         for (name, weight) in weights {
             // The best weight of a loss is 1 / (2 · loss), and the losses still move.
             let best = 0.5 / terms[name].max(0.02);

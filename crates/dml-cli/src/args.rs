@@ -131,6 +131,10 @@ pub(crate) struct TrainArgs {
     /// Show curves of every task while training; `q` stops the run as Ctrl-C does.
     #[arg(long, conflicts_with = "json")]
     pub(crate) tui: bool,
+    /// Seconds that the processes of a run wait for one that does not answer, before all end and name it; the last
+    /// checkpoint stays.
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    pub(crate) rank_timeout: u64,
     /// Show at the end where the time went. The device is waited for after each part of a step, so that steps take longer.
     #[arg(long)]
     pub(crate) profile: bool,

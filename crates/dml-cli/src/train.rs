@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
@@ -19,9 +20,9 @@ pub(crate) fn run(args: &TrainArgs, stop: &Arc<AtomicBool>) -> Result<Done> {
     let launch = Launch::here()?;
     let device = args.config.device_of(&launch)?;
     let own = launch.rank;
-    let ranks = dml_collective::open(&launch, &device, move |gone| {
-        complain(&format!("rank {own}: error: rank {gone} is gone; the run goes on with --resume"));
-        std::process::exit(1);
+    let limit = Duration::from_secs(args.rank_timeout.max(1));
+    let ranks = dml_collective::open(&launch, &device, limit, move |error| {
+        complain(&format!("rank {own}: error: {error}; the run goes on with --resume"));
     })?;
     match run_on(&ranks, args, device, stop) {
         Err(error) if ranks.size() > 1 => {

@@ -83,13 +83,18 @@ fn left(run: &Path) -> (Parameters, Vec<(String, f64)>) {
     (tensors.into_iter().map(|(name, tensor)| (name, values(tensor))).collect(), scores.collect())
 }
 
+/// The largest distance between the parameters of two runs.
+fn distance(a: &Parameters, b: &Parameters) -> f32 {
+    assert!(a.keys().eq(b.keys()));
+    let pairs = a.iter().flat_map(|(name, values)| values.iter().zip(&b[name]));
+    pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
 /// The parameters are those of the other run up to the rounding of sums, and so are the scores.
 fn same(place: &Place, run: &str, expected: &str) {
     let (run_parameters, run_scores) = left(&place.path().join(run));
     let (parameters, scores) = left(&place.path().join(expected));
-    assert!(run_parameters.keys().eq(parameters.keys()));
-    let pairs = parameters.iter().flat_map(|(name, values)| values.iter().zip(&run_parameters[name]));
-    let moved = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    let moved = distance(&run_parameters, &parameters);
     assert!(moved < 1e-4, "{run}: {moved} from {expected}");
     assert_eq!(run_scores.len(), scores.len());
     for ((name, value), (expected_name, expected)) in run_scores.iter().zip(&scores) {
@@ -117,6 +122,21 @@ fn processes_with_a_part_of_the_batch_train_as_one_with_all_of_it() {
         let read = |run: &str| std::fs::read_to_string(place.path().join(run).join("config.toml")).unwrap();
         assert_eq!(read(&several), read(&one));
     }
+}
+
+#[test]
+fn gradients_travel_in_bf16_where_that_is_asked_for() {
+    if !can("gradients in bf16 under mpirun") {
+        return;
+    }
+    let place = Place::new();
+    for (run, more) in [("f32", "training.gradients=f32"), ("bf16", "training.gradients=bf16")] {
+        let (code, text) = ended(mpirun(&place, &vec![with(&[run, "--set", more]); 2]));
+        assert_eq!(code, 0, "{text}");
+    }
+    let [f32s, bf16s] = ["f32", "bf16"].map(|run| left(&place.path().join(run)).0);
+    let moved = distance(&f32s, &bf16s);
+    assert!(moved > 1e-6 && moved < 0.05, "{moved}");
 }
 
 /// The process of this rank among those that work in the folder.
@@ -169,6 +189,32 @@ fn a_rank_that_is_killed_ends_all_and_others_go_on_from_the_last_checkpoint() {
     assert_eq!(code, 0, "{text}");
     assert_eq!(text.matches("\"event\":\"resumed\"").count(), 1, "{text}");
     same(&place, "run", "whole");
+}
+
+#[test]
+fn a_rank_that_hangs_is_named_and_ends_all() {
+    if !can("a rank that hangs under mpirun") || !cfg!(target_os = "linux") {
+        return;
+    }
+    let place = Place::new();
+    let arguments = with(&["run", "--set", "training.epochs=400", "--rank-timeout", "2"]);
+    let mut command = mpirun(&place, &vec![arguments; 3]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let folder = place.path().canonicalize().unwrap();
+    let begun = Instant::now();
+    while !place.path().join("run/checkpoints").exists() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "no checkpoint came");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let victim = process_of("2", &folder).expect("rank 2 was over before it could be stopped");
+    assert!(Command::new("kill").args(["-s", "STOP", &victim]).status().unwrap().success());
+    let stopped = Instant::now();
+    let Output { status, stderr, .. } = child.wait_with_output().unwrap();
+    let (seconds, text) = (stopped.elapsed().as_secs_f64(), String::from_utf8_lossy(&stderr).into_owned());
+    println!("all ranks had ended {seconds:.2} s after one was stopped");
+    assert!(!status.success() && seconds < 20.0, "{seconds} s, {text}");
+    assert!(text.contains("rank 2 did not come within 2s and does not answer"), "{text}");
+    assert!(newest(&place.path().join("run")).join("state.toml").exists());
 }
 
 #[test]

@@ -7,18 +7,24 @@ mod launch;
 mod mpi;
 #[cfg(feature = "nccl")]
 mod nccl;
-#[cfg_attr(not(feature = "nccl"), allow(dead_code))]
 mod rendezvous;
 mod threads;
+mod wire;
 
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
 
 use candle_core::{Device, Tensor};
 
 pub use error::{CollectiveError, Result};
 pub use launch::{Launch, Launcher};
+pub use rendezvous::Rendezvous;
 pub use threads::Threads;
+pub use wire::Wire;
+
+/// Who is told of ranks that are gone or do not come.
+pub(crate) type Lost = Arc<dyn Fn(&CollectiveError) + Send + Sync>;
 
 /// The ranks of a training: processes that run the same program on their own parts of the data.
 ///
@@ -35,7 +41,7 @@ pub trait Collective: Debug + Send + Sync {
     ///
     /// # Errors
     /// If a rank has gone.
-    fn all_reduce_mean(&self, values: &mut [f32]) -> Result<()>;
+    fn all_reduce_mean(&self, values: &mut [f32], wire: Wire) -> Result<()>;
 
     /// The mean of a tensor over all ranks, on its device: the same bits on every rank.
     ///
@@ -44,12 +50,12 @@ pub trait Collective: Debug + Send + Sync {
     ///
     /// # Errors
     /// If a rank has gone, or the tensor is not of f32.
-    fn mean(&self, tensor: &Tensor) -> Result<Tensor> {
+    fn mean(&self, tensor: &Tensor, wire: Wire) -> Result<Tensor> {
         if self.size() == 1 {
             return Ok(tensor.clone());
         }
         let mut values = tensor.flatten_all()?.to_vec1::<f32>()?;
-        self.all_reduce_mean(&mut values)?;
+        self.all_reduce_mean(&mut values, wire)?;
         Ok(Tensor::from_vec(values, tensor.shape(), &Device::Cpu)?.to_device(tensor.device())?)
     }
 
@@ -65,7 +71,7 @@ pub trait Collective: Debug + Send + Sync {
     /// If a rank has gone, or all together are more than the transport bears.
     fn gather(&self, bytes: &[u8]) -> Result<Vec<Vec<u8>>>;
 
-    /// Waits until all ranks are here.
+    /// Waits until all ranks are here, however long what they do before may take.
     ///
     /// # Errors
     /// If a rank has gone.
@@ -85,7 +91,7 @@ pub trait Collective: Debug + Send + Sync {
             return Ok(here);
         }
         let mut says = [f32::from(u8::from(here))];
-        self.all_reduce_mean(&mut says)?;
+        self.all_reduce_mean(&mut says, Wire::F32)?;
         Ok(says[0] > 0.0)
     }
 }
@@ -103,7 +109,7 @@ impl Collective for Alone {
         1
     }
 
-    fn all_reduce_mean(&self, _values: &mut [f32]) -> Result<()> {
+    fn all_reduce_mean(&self, _values: &mut [f32], _wire: Wire) -> Result<()> {
         Ok(())
     }
 
@@ -123,45 +129,36 @@ impl Collective for Alone {
 /// The ranks that this process was launched with: over NCCL where it computes on a GPU and the build has it, over MPI
 /// elsewhere, and nobody where it was started by itself.
 ///
-/// Where the transport does not end all ranks when one is gone, as MPI does, `gone` is told of it within a second of the end
-/// of its process, from a thread of its own, with its number: a rank that waits for it would wait for ever.
+/// No call waits for longer than `limit` for a rank that does not come; a barrier waits for one whose process answers. Then
+/// `lost` is told which ranks they are, perhaps from a thread of its own, and this process ends, and with it all others. So
+/// it does where a process has died and the launcher does not end the others, as mpirun does. Over NCCL only processes that
+/// do not answer are found out.
 ///
 /// # Errors
 /// If there are several ranks and this build has no transport for them, or if the transport cannot start.
 pub fn open(
     launch: &Launch,
     device: &Device,
-    gone: impl Fn(usize) + Send + Sync + 'static,
+    limit: Duration,
+    lost: impl Fn(&CollectiveError) + Send + Sync + 'static,
 ) -> Result<Arc<dyn Collective>> {
-    let gone: rendezvous::Gone = Arc::new(gone);
     if launch.size == 1 {
         return Ok(Arc::new(Alone));
     }
+    let lost: Lost = Arc::new(lost);
     #[cfg(feature = "nccl")]
     if let Device::Cuda(cuda) = device {
-        return Ok(Arc::new(nccl::Nccl::start(launch, cuda, gone)?));
+        return Ok(Arc::new(nccl::Nccl::start(launch, cuda, limit, lost)?));
     }
     #[cfg(feature = "mpi")]
     if device.is_cpu() {
-        return Ok(Arc::new(mpi::Mpi::start(launch)?));
+        return Ok(Arc::new(mpi::Mpi::start(launch, limit, lost)?));
     }
-    drop(gone);
+    drop((limit, lost));
     let (feature, place) = if device.is_cpu() { ("mpi", "the CPU") } else { ("nccl", "a GPU") };
     Err(CollectiveError::Launch(format!(
         "{} processes were started together, and this build cannot connect those on {place}: build with `--features \
          {feature}`, or start one process",
         launch.size
     )))
-}
-
-/// The mean of several ranks' values, summed from rank 0 on, which fixes the bits.
-pub(crate) fn mean_in_order<'a>(ranks: impl ExactSizeIterator<Item = &'a [f32]>, mean: &mut [f32]) {
-    let size = ranks.len() as f32;
-    for (rank, values) in ranks.enumerate() {
-        match rank {
-            0 => mean.copy_from_slice(values),
-            _ => mean.iter_mut().zip(values).for_each(|(sum, value)| *sum += value),
-        }
-    }
-    mean.iter_mut().for_each(|sum| *sum /= size);
 }

@@ -4,16 +4,13 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DeviceRepr, ValidAsZeroBits};
+use candle_core::backend::BackendStorage;
+use candle_core::cuda_backend::cudarc::driver::{DeviceRepr, ValidAsZeroBits};
 use candle_core::cuda_backend::cudarc::nccl::{Comm, Id, NcclType, ReduceOp, result::NcclError};
-use candle_core::cuda_backend::{CudaDevice, CudaStorage};
-use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor};
+use candle_core::cuda_backend::{CudaDType, CudaDevice, CudaStorage};
+use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Shape, Tensor};
 
-use crate::rendezvous::{Gone, Rendezvous};
-use crate::{Collective, CollectiveError, Launch, Result};
-
-/// How long the ranks wait for each other at the start.
-const MEET: Duration = Duration::from_secs(120);
+use crate::{Collective, CollectiveError, Launch, Lost, Rendezvous, Result, Wire};
 
 pub(crate) struct Nccl {
     comm: Mutex<Handle>,
@@ -30,14 +27,18 @@ struct Handle(Comm);
 unsafe impl Send for Handle {}
 
 impl Nccl {
-    pub(crate) fn start(launch: &Launch, device: &CudaDevice, gone: Gone) -> Result<Self> {
+    pub(crate) fn start(launch: &Launch, device: &CudaDevice, limit: Duration, lost: Lost) -> Result<Self> {
         let Launch { rank, size, .. } = *launch;
         let mut id = [0u8; 128];
         if rank == 0 {
             let made = Id::new().map_err(failed)?;
             id = made.internal().map(|byte| byte as u8);
         }
-        let met = Rendezvous::meet((rank, size), launch.address()?, &mut id, MEET, gone)?;
+        let end = move |error: &CollectiveError| {
+            lost(error);
+            std::process::exit(1)
+        };
+        let met = Rendezvous::meet(launch, &mut id, limit, end)?;
         let id = Id::uninit(id.map(|byte| byte as std::ffi::c_char));
         let comm = Comm::from_rank(device.cuda_stream(), rank, size, id).map_err(failed)?;
         Ok(Self { comm: Mutex::new(Handle(comm)), device: device.clone(), rank, size, _met: met })
@@ -75,16 +76,19 @@ impl Collective for Nccl {
         self.size
     }
 
-    fn all_reduce_mean(&self, values: &mut [f32]) -> Result<()> {
-        let mut all: CudaSlice<f32> = self.device.clone_htod(values)?;
-        self.comm().0.all_reduce_in_place(&mut all, &ReduceOp::Avg).map_err(failed)?;
-        values.copy_from_slice(&self.device.clone_dtoh(&all)?);
+    fn all_reduce_mean(&self, values: &mut [f32], wire: Wire) -> Result<()> {
+        let all = Tensor::from_slice(values, values.len(), &Device::Cuda(self.device.clone()))?;
+        values.copy_from_slice(&self.mean(&all, wire)?.to_vec1::<f32>()?);
         Ok(())
     }
 
     /// On the GPU, without a look at the values.
-    fn mean(&self, tensor: &Tensor) -> Result<Tensor> {
-        Ok(tensor.contiguous()?.apply_op1_no_bwd(&Mean(self))?)
+    fn mean(&self, tensor: &Tensor, wire: Wire) -> Result<Tensor> {
+        let mean = |tensor: &Tensor| tensor.contiguous()?.apply_op1_no_bwd(&Mean(self));
+        Ok(match wire {
+            Wire::F32 => mean(tensor)?,
+            Wire::Bf16 => mean(&tensor.to_dtype(DType::BF16)?)?.to_dtype(DType::F32)?,
+        })
     }
 
     fn broadcast(&self, bytes: &mut Vec<u8>) -> Result<()> {
@@ -112,7 +116,7 @@ impl Collective for Nccl {
     }
 
     fn barrier(&self) -> Result<()> {
-        self.all_reduce_mean(&mut [0.0])
+        self.all_reduce_mean(&mut [0.0], Wire::F32)
     }
 }
 
@@ -129,10 +133,24 @@ impl CustomOp1 for Mean<'_> {
     }
 
     fn cuda_fwd(&self, storage: &CudaStorage, layout: &Layout) -> candle_core::Result<(CudaStorage, Shape)> {
+        match storage.dtype() {
+            DType::F32 => self.of::<f32>(storage, layout),
+            DType::BF16 => self.of::<half::bf16>(storage, layout),
+            other => candle_core::bail!("gradients travel in f32 or bf16, not in {other:?}"),
+        }
+    }
+}
+
+impl Mean<'_> {
+    fn of<T: CudaDType + DeviceRepr + ValidAsZeroBits + NcclType>(
+        &self,
+        storage: &CudaStorage,
+        layout: &Layout,
+    ) -> candle_core::Result<(CudaStorage, Shape)> {
         let count = layout.shape().elem_count();
         let from = layout.start_offset();
-        let values = storage.as_cuda_slice::<f32>()?.slice(from..from + count);
-        let mut mean = self.0.device.alloc_zeros::<f32>(count)?;
+        let values = storage.as_cuda_slice::<T>()?.slice(from..from + count);
+        let mut mean = self.0.device.alloc_zeros::<T>(count)?;
         let sent = self.0.comm().0.all_reduce(&values, &mut mean, &ReduceOp::Avg);
         sent.map_err(|error| candle_core::Error::Msg(failed(error).to_string()))?;
         Ok((CudaStorage::wrap_cuda_slice(mean, self.0.device.clone()), layout.shape().clone()))

@@ -1,6 +1,9 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use crate::{Collective, CollectiveError, Result, mean_in_order};
+use bytemuck::Pod;
+
+use crate::wire::{Packed, mean_in_order};
+use crate::{Collective, CollectiveError, Result, Wire};
 
 /// Ranks that are threads of one process: for tests, and to try a training of several ranks without a launcher.
 ///
@@ -49,6 +52,20 @@ impl Threads {
         Ok(all)
     }
 
+    fn reduce<T: Packed + Pod>(&self, values: &mut [f32]) -> Result<()> {
+        let own: Vec<T> = values.iter().map(|&value| T::pack(value)).collect();
+        let all = self.exchange(bytemuck::cast_slice(&own).to_vec())?;
+        let all: Vec<Vec<T>> = all.iter().map(|bytes| bytemuck::pod_collect_to_vec(&bytes[..])).collect();
+        if let Some(rank) = all.iter().position(|other| other.len() != own.len()) {
+            let (here, there) = (own.len(), all[rank].len());
+            let problem = format!("rank {} has {here} values to sum, rank {rank} has {there}", self.rank);
+            return Err(CollectiveError::Message(problem));
+        }
+        let mean = mean_in_order(all.iter().map(Vec::as_slice));
+        values.iter_mut().zip(mean).for_each(|(value, mean)| *value = mean.unpack());
+        Ok(())
+    }
+
     fn wait(&self, until: impl Fn(&Round) -> bool) -> Result<MutexGuard<'_, Round>> {
         let round = self.table.round.lock().unwrap_or_else(PoisonError::into_inner);
         let round = self
@@ -85,19 +102,11 @@ impl Collective for Threads {
         self.table.round.lock().unwrap_or_else(PoisonError::into_inner).brought.len()
     }
 
-    fn all_reduce_mean(&self, values: &mut [f32]) -> Result<()> {
-        let all = self.exchange(values.iter().flat_map(|value| value.to_le_bytes()).collect())?;
-        let numbers = |bytes: &Arc<Vec<u8>>| -> Vec<f32> {
-            bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
-        };
-        let all: Vec<Vec<f32>> = all.iter().map(numbers).collect();
-        if let Some(rank) = all.iter().position(|other| other.len() != values.len()) {
-            let (here, there) = (values.len(), all[rank].len());
-            let problem = format!("rank {} has {here} values to sum, rank {rank} has {there}", self.rank);
-            return Err(CollectiveError::Message(problem));
+    fn all_reduce_mean(&self, values: &mut [f32], wire: Wire) -> Result<()> {
+        match wire {
+            Wire::F32 => self.reduce::<f32>(values),
+            Wire::Bf16 => self.reduce::<u16>(values),
         }
-        mean_in_order(all.iter().map(Vec::as_slice), values);
-        Ok(())
     }
 
     fn broadcast(&self, bytes: &mut Vec<u8>) -> Result<()> {
@@ -131,7 +140,7 @@ mod tests {
     fn every_rank_gets_the_same() {
         let told = on_all(3, |ranks| {
             let mut values = [ranks.rank() as f32 * 3.0, 0.1];
-            ranks.all_reduce_mean(&mut values).unwrap();
+            ranks.all_reduce_mean(&mut values, Wire::F32).unwrap();
             let mut bytes = vec![ranks.rank() as u8 + 7; ranks.rank() + 1];
             let all = ranks.gather(&bytes).unwrap();
             ranks.broadcast(&mut bytes).unwrap();

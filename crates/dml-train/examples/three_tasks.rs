@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::Device;
+use dml_collective::Wire;
 use dml_data::{
     ClipPipeline, Dataset, Features, Flickr8k, Frames, ImagePipeline, PhotoPipeline, Voc, open_actions,
 };
@@ -148,6 +149,7 @@ impl Tasks {
             micro_batch: 0,
             learning_rates: LearningRates { root: 5e-4, heads: 5e-4 },
             adam: AdamSharing::PerTask,
+            wire: Wire::F32,
             recording: Recording::FrozenCopy,
             ema: Ema::default(),
             weighting: Weighting::Fixed,

@@ -224,6 +224,7 @@ impl Experiment {
                 heads: optimizer.head_learning_rate,
             },
             adam: optimizer.adam,
+            wire: training.gradients.into(),
             recording: training.recording,
             ema: Ema { decay: training.ema_decay, evaluate: training.evaluate_ema },
             weighting: training.weighting,

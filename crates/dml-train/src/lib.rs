@@ -36,8 +36,8 @@ pub use average::Ema;
 pub use checkpoint::{Checkpoint, CheckpointConfig, Which};
 pub use compare::{Cell, Comparison, Row, half_interval, mean_and_sd};
 pub use config::{
-    CaptionTarget, Config, DataConfig, First, OptimizerConfig, PhotographsConfig, Precision, PretrainConfig,
-    TrainingConfig, VideosConfig,
+    CaptionTarget, Config, DataConfig, First, Gradients, OptimizerConfig, PhotographsConfig, Precision,
+    PretrainConfig, TrainingConfig, VideosConfig,
 };
 pub use error::{Result, TrainError};
 pub use evaluate::{EvalSet, Score, evaluate};

@@ -112,6 +112,7 @@ fn pretrained_root(
         micro_batch: config.training.micro_batch,
         learning_rates: LearningRates { root: learning_rate, heads: learning_rate },
         adam: AdamSharing::Shared,
+        wire: dml_collective::Wire::F32,
         recording: config.training.recording,
         ema: Ema::default(),
         weighting: Weighting::Fixed,

@@ -15,7 +15,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use candle_core::{Device, Tensor, Var};
-use dml_collective::{Alone, Collective};
+use dml_collective::{Alone, Collective, Wire};
 use dml_data::Dataset;
 use dml_model::{MultiTaskNet, NetConfig, Params};
 
@@ -59,6 +59,8 @@ pub struct Settings {
     pub learning_rates: LearningRates,
     /// Which phases share Adam's moments.
     pub adam: AdamSharing,
+    /// The format in which gradients travel between ranks.
+    pub wire: Wire,
     /// How responses are kept.
     pub recording: Recording,
     /// The moving average of the parameters, where the schedule asks for a mean teacher or the average is evaluated.

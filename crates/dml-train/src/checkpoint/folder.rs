@@ -2,7 +2,8 @@
 //!
 //! `model.safetensors` has the parameters that are evaluated. Where these are a moving average, `trained.safetensors` has the
 //! parameters that are trained, and where an average only teaches, `average.safetensors` has it.
-//! `optimizer.safetensors` has Adam's moments and step counts as `<state>/<parameter>.<m|v|step>`, `recorded.safetensors` the networks that record responses, `state.toml` the rest.
+//! `optimizer.safetensors` has Adam's moments and step counts as `<state>/<parameter>.<m|v|step>`, `recorded.safetensors` the
+//! networks that record responses, `state.toml` the rest.
 //! `state.toml` holds the CRC-32 of the other files, and its first line the CRC-32 of what follows it.
 
 use std::collections::BTreeMap;

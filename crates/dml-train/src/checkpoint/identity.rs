@@ -54,10 +54,12 @@ impl Identity {
     /// The same with all else in which the ranks of a run must agree: they would wait for each other otherwise.
     pub(crate) fn of_rank(&self, settings: &Settings, parameters: &str) -> Result<Self> {
         let mut all = self.0.clone();
-        let Settings { recording, evaluate_throughout, monitor, checkpoints, resume, folder, .. } = settings;
+        let Settings { wire, recording, evaluate_throughout, monitor, checkpoints, resume, folder, .. } =
+            settings;
         let parts = serde_json::json!({
             "version": env!("CARGO_PKG_VERSION"),
             "parameters": parameters,
+            "wire": format!("{wire:?}"),
             "recording": recording,
             "evaluate_throughout": evaluate_throughout,
             "monitor": monitor,

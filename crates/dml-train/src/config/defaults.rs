@@ -5,8 +5,8 @@ use dml_data::sample::SampleConfig;
 use dml_model::RootConfig;
 
 use super::{
-    CaptionTarget, Config, DataConfig, First, OptimizerConfig, PhotographsConfig, Precision, PretrainConfig,
-    TrainingConfig, VideosConfig,
+    CaptionTarget, Config, DataConfig, First, Gradients, OptimizerConfig, PhotographsConfig, Precision,
+    PretrainConfig, TrainingConfig, VideosConfig,
 };
 use crate::average::Ema;
 use crate::checkpoint::CheckpointConfig;
@@ -57,6 +57,7 @@ impl Config {
                 ema_decay: Ema::default().decay,
                 evaluate_ema: false,
                 weighting: Weighting::Fixed,
+                gradients: Gradients::F32,
                 freeze_preserved_head: false,
                 precision: Precision::F32,
                 exact: false,

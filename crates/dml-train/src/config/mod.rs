@@ -102,6 +102,8 @@ pub struct TrainingConfig {
     pub evaluate_ema: bool,
     /// How the losses of a step are weighed: by λ and scales, or by weights that are learnt.
     pub weighting: Weighting,
+    /// How gradients travel between ranks, where there are several.
+    pub gradients: Gradients,
     /// Whether the head of a preserved task is held still.
     pub freeze_preserved_head: bool,
     /// Which dataset comes first where phases alternate.
@@ -141,6 +143,25 @@ impl From<Precision> for dml_ops::Precision {
             Precision::F32 => Self::F32,
             Precision::Tf32 => Self::Tf32,
             Precision::Bf16 => Self::Bf16,
+        }
+    }
+}
+
+/// The format in which gradients travel between ranks; see [`dml_collective::Wire`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Gradients {
+    /// As they are.
+    F32,
+    /// Rounded to bf16: half the volume.
+    Bf16,
+}
+
+impl From<Gradients> for dml_collective::Wire {
+    fn from(gradients: Gradients) -> Self {
+        match gradients {
+            Gradients::F32 => Self::F32,
+            Gradients::Bf16 => Self::Bf16,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, channel};
 
 use candle_core::backprop::GradStore;
 use candle_core::{Tensor, TensorId, Var};
-use dml_collective::Collective;
+use dml_collective::{Collective, Wire};
 use dml_ops::PassForm;
 
 use super::Trainer;
@@ -31,8 +31,8 @@ impl Trainer<'_> {
         vars: &[(String, Var)],
         exchange: &mut Exchange,
     ) -> Result<GradStore> {
-        let ranks = &*self.ranks;
-        if ranks.size() == 1 {
+        let ranks = (&*self.ranks, self.settings.wire);
+        if self.ranks.size() == 1 {
             return Ok(dml_ops::backward(loss)?);
         }
         let Exchange { form, buckets } = exchange;
@@ -52,7 +52,7 @@ impl Trainer<'_> {
     pub(super) fn mean_gradients(&self, vars: &[(String, Var)], gradients: GradStore) -> Result<GradStore> {
         match self.ranks.size() {
             1 => Ok(gradients),
-            _ => finish(&*self.ranks, &divide(vars, &gradients), vec![], gradients),
+            _ => finish((&*self.ranks, self.settings.wire), &divide(vars, &gradients), vec![], gradients),
         }
     }
 }
@@ -85,7 +85,7 @@ fn cut<T>(mut rest: &[T], numbers: impl Fn(&T) -> usize) -> Vec<&[T]> {
 
 /// Takes the means of the buckets that are full, in their order, until no more gradients arrive.
 fn send(
-    ranks: &dyn Collective,
+    ranks: (&dyn Collective, Wire),
     buckets: &[Vec<Var>],
     arriving: &Receiver<(TensorId, Tensor)>,
 ) -> Result<Vec<Vec<Tensor>>> {
@@ -103,7 +103,7 @@ fn send(
 
 /// Takes the means of the buckets that have not been sent, and puts all in the gradients' places.
 fn finish(
-    ranks: &dyn Collective,
+    ranks: (&dyn Collective, Wire),
     buckets: &[Vec<Var>],
     mut sent: Vec<Vec<Tensor>>,
     mut gradients: GradStore,
@@ -119,9 +119,9 @@ fn finish(
 }
 
 /// The mean over the ranks of several tensors, in one message.
-fn mean_of_tensors(ranks: &dyn Collective, tensors: &[Tensor]) -> Result<Vec<Tensor>> {
+fn mean_of_tensors((ranks, wire): (&dyn Collective, Wire), tensors: &[Tensor]) -> Result<Vec<Tensor>> {
     let flat = tensors.iter().map(Tensor::flatten_all).collect::<candle_core::Result<Vec<_>>>()?;
-    let mean = ranks.mean(&Tensor::cat(&flat, 0)?)?;
+    let mean = ranks.mean(&Tensor::cat(&flat, 0)?, wire)?;
     let mut from = 0;
     let mut next = |tensor: &Tensor| {
         let count = tensor.elem_count();
@@ -159,7 +159,7 @@ mod tests {
             let value = |number: usize| Tensor::new(&[number as f32], &Device::Cpu).unwrap();
             arrivals.iter().for_each(|&number| whole.send((vars[number].id(), value(number))).unwrap());
             drop(whole);
-            let sent = send(&Alone, &buckets, &arriving).unwrap();
+            let sent = send((&Alone, Wire::F32), &buckets, &arriving).unwrap();
             assert_eq!(sent.len(), expected, "{arrivals:?}");
             for (number, mean) in sent.iter().flatten().enumerate() {
                 assert_eq!(mean.to_vec1::<f32>().unwrap(), [number as f32]);

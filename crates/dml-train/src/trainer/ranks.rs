@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use candle_core::{DType, Tensor};
-use dml_collective::Collective;
+use dml_collective::{Collective, Wire};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
@@ -58,7 +58,7 @@ impl Trainer<'_> {
             return Ok(values);
         }
         let mut values: Vec<f32> = values.into_iter().map(|value| value as f32).collect();
-        self.ranks.all_reduce_mean(&mut values)?;
+        self.ranks.all_reduce_mean(&mut values, Wire::F32)?;
         Ok(values.into_iter().map(f64::from).collect())
     }
 
