@@ -7,7 +7,7 @@ pub enum Wire {
     #[default]
     F32,
     /// Rounded to bf16, which halves the volume: each rank's number is rounded before the sum, and the mean after it, so that
-    /// the mean is within 2⁻⁸ of the mean of the numbers' absolute values.
+    /// the mean is within about 2⁻⁷ of the mean of the numbers' absolute values.
     Bf16,
 }
 
@@ -56,7 +56,9 @@ mod tests {
 
     #[test]
     fn a_mean_of_bf16_is_near_that_of_f32_and_summed_in_f32() {
-        let numbers = |seed: u32| (0..1000u32).map(move |i| ((i * 2_654_435_761 + seed) as f32).sin() * 3.0);
+        let numbers = |seed: u32| {
+            (0..1000u32).map(move |i| (i.wrapping_mul(2_654_435_761).wrapping_add(seed) as f32).sin() * 3.0)
+        };
         let ranks: Vec<Vec<f32>> = (0..3).map(|rank| numbers(rank * 977).collect()).collect();
         let packed: Vec<Vec<u16>> =
             ranks.iter().map(|values| values.iter().copied().map(u16::pack).collect()).collect();
@@ -65,7 +67,7 @@ mod tests {
         for (place, (exact, rounded)) in exact.iter().zip(rounded).enumerate() {
             let size = ranks.iter().map(|values| values[place].abs()).sum::<f32>() / 3.0;
             let off = (rounded.unpack() - exact).abs();
-            assert!(off <= size / 256.0, "{off} of {size}");
+            assert!(off <= size / 127.0, "{off} of {size}");
         }
         // In bf16 256 + 1 is 256, as often as one is added.
         let ones = [[256f32], [1.0], [1.0], [2.0]].map(|values| values.map(u16::pack));
