@@ -245,7 +245,7 @@ fn a_rank_whose_parameters_leave_those_of_the_others_is_named() {
         ranks.into_iter().map(|rank| rank.join().unwrap()).collect::<Vec<_>>()
     });
     for error in ended {
-        assert!(error.contains("rank 1") && error.contains("the parameters after step 6"), "{error}");
+        assert!(error.contains("rank 1") && error.contains("the parameters after step 6: "), "{error}");
     }
 }
 

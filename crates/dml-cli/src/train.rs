@@ -71,6 +71,8 @@ fn run_on(
     if first {
         ranks.barrier()?;
     }
+    // How long the preparation takes nobody knows: after it, ranks wait for each other only as long as they are to.
+    ranks.barrier()?;
     let resume = resumed.is_some();
     let folder = match resumed {
         Some(folder) => folder,

@@ -80,10 +80,12 @@ pub enum TrainError {
         changes: Vec<String>,
     },
     /// The ranks of a run do not compute the same.
-    #[error("rank {rank} does not compute what rank 0 does: {}", differences.join("; "))]
+    #[error("rank {rank} does not compute what rank {other} does: {}", differences.join("; "))]
     Ranks {
-        /// The first that differs.
+        /// The first that differs from most.
         rank: usize,
+        /// One of these.
+        other: usize,
         /// What differs.
         differences: Vec<String>,
     },

@@ -81,27 +81,37 @@ impl Trainer<'_> {
                 serde_json::from_slice(&text).map_err(|e| TrainError::invalid(e.to_string()))?;
             all.push(of);
         }
-        let other = all.iter().enumerate().find(|(_, of)| **of != all[0]);
-        let Some((rank, other)) = other else { return Ok(()) };
-        let differences = other.differences(&all[0]).into_iter();
+        let Some((rank, other)) = odd_one(&all) else { return Ok(()) };
+        let differences = all[rank].differences(&all[other]).into_iter();
         let differences = differences
-            .map(|(name, there, here)| format!("{name}: rank 0 has {here}, rank {rank} has {there}"));
-        Err(TrainError::Ranks { rank, differences: differences.collect() })
+            .map(|(name, there, here)| format!("{name}: rank {other} has {here}, rank {rank} has {there}"));
+        Err(TrainError::Ranks { rank, other, differences: differences.collect() })
     }
 
-    /// An error that names the rank, if the parameters of one are not those of rank 0 to the last bit.
+    /// An error that names the rank, if the parameters of one are not those of the others to the last bit.
     pub(super) fn check_parameters(&self) -> Result<()> {
         if self.ranks.size() == 1 {
             return Ok(());
         }
         let all = self.ranks.gather(self.digest()?.as_bytes())?;
-        let Some(rank) = all.iter().position(|digest| *digest != all[0]) else { return Ok(()) };
-        let differences = vec![format!("the parameters after step {}", self.state.steps)];
-        Err(TrainError::Ranks { rank, differences })
+        let Some((rank, other)) = odd_one(&all) else { return Ok(()) };
+        let all = self.ranks.gather(&self.digests()?.concat())?;
+        let names = self.problem.params.tensors();
+        let digests = all[rank].chunks(32).zip(all[other].chunks(32));
+        let differ = names.keys().zip(digests).filter(|(_, (a, b))| a != b).map(|(name, _)| name.as_str());
+        let differ: Vec<&str> = differ.collect();
+        let differences =
+            vec![format!("the parameters after step {}: {}", self.state.steps, differ.join(", "))];
+        Err(TrainError::Ranks { rank, other, differences })
     }
 
     /// Digest of all parameters.
     fn digest(&self) -> Result<String> {
+        Ok(hex(&Sha256::digest(self.digests()?.concat())))
+    }
+
+    /// Digest of each parameter, by name.
+    fn digests(&self) -> Result<Vec<[u8; 32]>> {
         let tensors: Vec<(String, Tensor)> = self.problem.params.tensors().into_iter().collect();
         let digest = |(name, tensor): &(String, Tensor)| -> Result<[u8; 32]> {
             let mut hash = Sha256::new_with_prefix(name);
@@ -109,9 +119,16 @@ impl Trainer<'_> {
             hash.update(bytemuck::cast_slice(&values));
             Ok(hash.finalize().into())
         };
-        let each = tensors.par_iter().map(digest).collect::<Result<Vec<_>>>()?;
-        Ok(hex(&Sha256::digest(each.concat())))
+        tensors.par_iter().map(digest).collect()
     }
+}
+
+/// A rank that differs from most, and one of these; of as many on both sides rank 0's count.
+fn odd_one<T: PartialEq>(all: &[T]) -> Option<(usize, usize)> {
+    let alike = |one: &T| all.iter().filter(|other| *other == one).count();
+    let most = all.iter().map(alike).max()?;
+    let usual = all.iter().position(|one| alike(one) == most)?;
+    Some((all.iter().position(|one| *one != all[usual])?, usual))
 }
 
 /// The rows of all ranks, one rank's behind the other's.
@@ -122,4 +139,17 @@ pub(crate) fn gather_rows(ranks: &dyn Collective, own: &Tensor) -> Result<Vec<f3
     let own = own.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
     let all = ranks.gather(bytemuck::cast_slice(&own))?;
     Ok(all.iter().flat_map(|bytes| bytemuck::pod_collect_to_vec::<u8, f32>(bytes)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rank_that_differs_from_most_is_named() {
+        assert_eq!(odd_one(&[1, 1, 1]), None);
+        assert_eq!(odd_one(&[1, 1, 2]), Some((2, 0)));
+        assert_eq!(odd_one(&[1, 2, 2]), Some((0, 1)));
+        assert_eq!(odd_one(&[1, 2]), Some((1, 0)));
+    }
 }
