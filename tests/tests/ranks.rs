@@ -10,7 +10,7 @@ use dml_model::{HeadConfig, MultiTaskNet, Params};
 use dml_tests::{Bench, LEN, Toy, bits, pair, settings};
 use dml_train::{
     CheckpointConfig, Ema, Event, Loss, Method, MonitorConfig, Outcome, Pair, Preservation, Problem,
-    Recording, Result, Schedule, Settings, Targets, Task, Trainer, Weighting,
+    Recorded, Recording, Result, Schedule, Settings, Targets, Task, Trainer, Weighting,
 };
 
 /// What a rank ends with: its outcome, its parameters and what it told.
@@ -39,6 +39,12 @@ fn contrastive() -> Bench {
 fn schedule(method: Method) -> Schedule {
     let pair = Pair { epochs: 5, block: 1, ..pair() };
     method.schedule(&pair).unwrap()
+}
+
+/// With averages of the parameters evaluated, and weights that are learnt.
+fn learning(settings: Settings) -> Settings {
+    let ema = Ema { evaluate: true, ..Ema::default() };
+    Settings { ema, weighting: Weighting::Uncertainty, ..settings }
 }
 
 fn train(
@@ -91,8 +97,8 @@ fn told(events: &[Event]) -> Vec<(String, f64)> {
     let mut all = Vec::new();
     for event in events {
         match event {
-            Event::Step { terms, samples, .. } => {
-                all.extend(terms.clone());
+            Event::Step { terms, samples, weights, .. } => {
+                all.extend(terms.clone().into_iter().chain(weights.clone()));
                 all.push(("samples".into(), *samples as f64));
             }
             Event::GradientCosine { pairs, .. } => all.extend(pairs.clone()),
@@ -105,7 +111,11 @@ fn told(events: &[Event]) -> Vec<(String, f64)> {
 }
 
 fn check(bench: &Bench, method: Method, settings: &Settings) {
-    let schedule = schedule(method);
+    let mut schedule = schedule(method);
+    if settings.weighting == Weighting::Uncertainty {
+        let streams = schedule.repeat.iter_mut().flat_map(|phase| &mut phase.streams);
+        streams.flat_map(|s| &mut s.preserve).for_each(|p| p.recorded = Recorded::MeanTeacher);
+    }
     let (outcome, alone, events) = train(bench, &schedule, settings.clone(), Arc::new(Alone)).unwrap();
     let expected = told(&events);
     assert!(events.iter().filter(|event| matches!(event, Event::Step { .. })).count() >= 20);
@@ -142,8 +152,10 @@ fn several_ranks_train_as_one_process() {
         check(&bench, method, &Settings { monitor, evaluate_throughout: true, ..settings() });
     }
     check(&bench, Method::DmlLwf, &Settings { recording: Recording::Table, ..settings() });
-    let (ema, weighting) = (Ema { decay: 0.9, evaluate: true }, Weighting::Uncertainty);
-    check(&bench, Method::Mixed, &Settings { ema, weighting, ..settings() });
+    let learning = learning(settings());
+    for (method, micro_batch) in [(Method::DmlLwf, 0), (Method::MixedLwf, 5)] {
+        check(&bench, method, &Settings { micro_batch, ..learning.clone() });
+    }
     // Of three ranks one takes its 6 samples of 16 in two parts, and the others their 5 in one.
     check(&bench, Method::Mixed, &Settings { micro_batch: 5, ..settings() });
 }
@@ -151,6 +163,7 @@ fn several_ranks_train_as_one_process() {
 #[test]
 fn a_contrastive_loss_sees_the_samples_of_all_ranks() {
     check(&contrastive(), Method::DmlLwf, &settings());
+    check(&contrastive(), Method::DmlLwf, &learning(settings()));
 }
 
 fn saving(folder: &Path, resume: bool) -> Settings {

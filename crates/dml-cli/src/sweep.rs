@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use clap::Args;
 use dml_model::RootConfig;
-use dml_train::{Axis, Comparison, Config, DataConfig, Grid, Method, Sweep, SweepEvent, SweepSettings};
+use dml_train::{Axis, Comparison, Config, DataConfig, Grid, Method, Row, Sweep, SweepEvent, SweepSettings};
 use sha2::{Digest, Sha256};
 
 use crate::args::ConfigArgs;
@@ -69,6 +69,8 @@ pub(crate) struct GridArgs {
 pub(crate) struct Carried {
     name: String,
     kind: &'static str,
+    /// Fraction of the training samples on which the scores are taken, or 0.
+    validation: f64,
     pub(crate) folder: PathBuf,
     pub(crate) sweep: Sweep,
     pub(crate) done: Done,
@@ -147,7 +149,8 @@ pub(crate) fn carry_out(
     if !diverged.is_empty() && sweep.runs.is_empty() {
         bail!("no run came to an end: {}", diverged.join("; "));
     }
-    Ok(Carried { name: name.into(), kind: runs::kind(&grid.base), folder, sweep, done })
+    let (kind, validation) = (runs::kind(&grid.base), grid.base.validation);
+    Ok(Carried { name: name.into(), kind, validation, folder, sweep, done })
 }
 
 /// How a comparison is printed.
@@ -180,7 +183,14 @@ pub(crate) fn report(
                 let best = serde_json::json!({
                     "score": key, "mean": mean, "method": row.method, "settings": row.settings,
                 });
-                let value = serde_json::json!({ "folder": folder, "comparison": comparison, "best": best });
+                let of_method = |(row, mean): (usize, f64)| {
+                    let row = &comparison.rows[row];
+                    serde_json::json!({ "method": row.method, "settings": row.settings, "mean": mean })
+                };
+                let each: Vec<_> = comparison.best_of_each(key).into_iter().map(of_method).collect();
+                let value = serde_json::json!({
+                    "folder": folder, "comparison": comparison, "best": best, "best_of_each_method": each,
+                });
                 serde_json::to_string_pretty(&value)?
             }
         };
@@ -189,13 +199,31 @@ pub(crate) fn report(
     }
     say("");
     table::comparison(comparison, all, against);
+    if carried.validation > 0.0 {
+        let (part, seeds) = (100.0 * carried.validation, comparison.seeds.len());
+        say(&format!(
+            "\nscores on {part} % of the training samples, which are held out; {seeds} seeds on the rest"
+        ));
+    }
     if let Some(((row, _), key)) = &chosen {
+        let settings = |row: &Row, before: &str| -> String {
+            row.settings.iter().map(|(key, value)| format!(" {before}{key}={value}")).collect()
+        };
         let row = &comparison.rows[*row];
-        let settings: Vec<String> =
-            row.settings.iter().map(|(key, value)| format!("{key}={value}")).collect();
         let score = table::values(&row.cells[key], comparison.seeds.len());
-        say(&format!("\nbest by {key}: {} {} with {score}", row.method, settings.join(" ")));
-        say("(chosen on the data it is reported on: judge it anew on data that chose nothing)");
+        say(&format!("\nbest by {key}: {}{} with {score}", row.method, settings(row, "")));
+        if carried.validation > 0.0 {
+            say("to be judged on the evaluation sets, each method with its best settings:");
+            for (row, _) in comparison.best_of_each(key) {
+                let row = &comparison.rows[row];
+                say(&format!("  --methods {}{} --set validation=0.0", row.method, settings(row, "--set ")));
+            }
+        } else {
+            say(
+                "(chosen on the data it is reported on: judge it anew on data that chose nothing, or choose with \
+                 --set validation=0.2)",
+            );
+        }
     }
     say(&format!("\n{} (ledger.csv with every run, sweep.json, comparison.json, runs)", folder.display()));
     Ok(())

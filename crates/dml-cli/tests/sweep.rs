@@ -61,6 +61,39 @@ fn a_sweep_marks_the_best_and_runs_nothing_twice() {
 }
 
 #[test]
+fn settings_are_chosen_on_held_out_training_samples() {
+    let place = Place::new();
+    let args = |validation: &'static str, more: &[&'static str]| {
+        let axis =
+            ["--axis", "training.lambda_class=0.1,0.9", "--set", validation, "--seeds", "1", "--out", "v"];
+        [&["sweep", "--config", "tiny.toml", "--methods", "class-only,dml-lwf"][..], &axis, more].concat()
+    };
+    let (code, stdout, stderr) = place.dml(&args("validation=0.25", &[]));
+    assert_eq!(code, 0, "{stderr}");
+    for part in [
+        "25 % of the training samples",
+        "  --methods class-only --set training.lambda_class=",
+        "  --methods dml-lwf --set",
+    ] {
+        assert!(stdout.contains(part), "{part}: {stdout}");
+    }
+    let value = json(&place, &args("validation=0.25", &["--json"]));
+    let best = value["best_of_each_method"].as_array().unwrap();
+    assert_eq!(best.len(), 2, "{best:?}");
+    // The samples that are scored are those held out.
+    let scored = |folder: &str| -> u64 {
+        let text = std::fs::read(place.path().join(folder).join("sweep.json")).unwrap();
+        let sweep: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        sweep["runs"][0]["scores"][0]["n"].as_u64().unwrap()
+    };
+    let quarter = scored("v");
+    place.dml(&args("validation=0.5", &[]));
+    assert_eq!(scored("v"), 2 * quarter);
+    let (code, _, stderr) = place.dml(&args("validation=0.001", &[]));
+    assert!(code != 0 && stderr.contains("holds out nothing of the"), "{stderr}");
+}
+
+#[test]
 fn a_run_that_diverges_leaves_the_others() {
     let place = Place::new();
     let args = ["sweep", "--config", "tiny.toml", "--seeds", "1", "--methods", "class-only", "--out", "s"];

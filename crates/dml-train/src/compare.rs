@@ -110,8 +110,23 @@ impl Comparison {
 
     /// The row whose mean of a score is best, and that mean.
     pub fn best(&self, key: &str) -> Option<(usize, f64)> {
+        self.best_where(key, |_| true)
+    }
+
+    /// The same for each method that has the score, in the order of the rows.
+    pub fn best_of_each(&self, key: &str) -> Vec<(usize, f64)> {
+        let mut methods: Vec<Method> = Vec::new();
+        for row in &self.rows {
+            if !methods.contains(&row.method) {
+                methods.push(row.method);
+            }
+        }
+        methods.into_iter().filter_map(|method| self.best_where(key, |row| row.method == method)).collect()
+    }
+
+    fn best_where(&self, key: &str, wanted: impl Fn(&Row) -> bool) -> Option<(usize, f64)> {
         let of = |(number, row): (usize, &Row)| {
-            let cell = row.cells.get(key)?;
+            let cell = row.cells.get(key).filter(|_| wanted(row))?;
             Some((number, mean_and_sd(&cell.values).0, cell.higher_is_better))
         };
         let better = |a: &(usize, f64, bool), b: &(usize, f64, bool)| {
@@ -259,5 +274,7 @@ mod tests {
         assert_eq!(comparison.best("class | m | p"), Some((3, 12.5)));
         assert_eq!(comparison.best("caption | m | p"), Some((1, 12.0)));
         assert_eq!(comparison.best("other"), None);
+        // class-only has no run.
+        assert_eq!(comparison.best_of_each("class | m | p"), [(3, 12.5)]);
     }
 }

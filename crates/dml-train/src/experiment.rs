@@ -21,7 +21,7 @@ use crate::schedule::Schedule;
 use crate::task::{Preservation, Task};
 use crate::trainer::{Outcome, Problem, Settings, TrainSet, Trainer};
 use crate::weighting::Weighting;
-use crate::{Result, TrainError, photographs, sample, videos};
+use crate::{Result, TrainError, photographs, sample, validation, videos};
 
 /// Name of the class task and of its dataset.
 pub(crate) const CLASS: &str = "class";
@@ -108,6 +108,9 @@ impl Experiment {
             DataConfig::Photographs(paths) => photographs::source(place, paths, sink)?,
             DataConfig::Videos(paths) => videos::source(place, paths, sink)?,
         };
+        if config.validation > 0.0 {
+            validation::hold_out(&mut source, config.validation)?;
+        }
         if config.training.caption_target == CaptionTarget::Mean
             && let Some(set) = source.sets.remove(CAPTION)
         {
@@ -129,7 +132,11 @@ impl Experiment {
             (exact, precision, caption_target)
         };
         let of = |config: &Config| (config.cache.clone(), batch(config), training(config));
-        a.data == b.data && a.root == b.root && a.pretrain == b.pretrain && of(a) == of(b)
+        a.data == b.data
+            && a.validation == b.validation
+            && a.root == b.root
+            && a.pretrain == b.pretrain
+            && of(a) == of(b)
     }
 
     /// The same data and initial root under other settings; none where these ask for other data or another root.

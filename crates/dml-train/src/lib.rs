@@ -28,6 +28,7 @@ mod sweep;
 mod targets;
 mod task;
 mod trainer;
+mod validation;
 mod videos;
 mod weighting;
 

@@ -32,6 +32,7 @@ impl Config {
             seed: 0,
             method: Method::DmlLwf,
             cache: default_cache(),
+            validation: 0.0,
             root: RootConfig::SmallClip {
                 frames: sample.frames,
                 size: sample.size,

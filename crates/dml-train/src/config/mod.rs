@@ -33,6 +33,9 @@ pub struct Config {
     pub method: Method,
     /// Folder of what is computed once: features, caption embeddings, the pretrained root of the sample.
     pub cache: PathBuf,
+    /// Fraction of the training samples of each dataset that is held out, in [0, 1): the rest is trained on, and scores are taken
+    /// on what is held out in place of the evaluation sets, so that settings can be chosen by them. It is the same for every seed.
+    pub validation: f64,
     /// The data.
     pub data: DataConfig,
     /// The shared root.
@@ -215,6 +218,10 @@ impl Config {
                 .map_err(|_| TrainError::invalid(format!("training.{name} is {lambda}, not in [0, 1]")))?;
         }
         Ema { decay: training.ema_decay, evaluate: training.evaluate_ema }.check()?;
+        if !(0.0..1.0).contains(&self.validation) {
+            let fraction = self.validation;
+            return Err(TrainError::invalid(format!("validation is {fraction}, not from 0 up to below 1")));
+        }
         if training.batch == 0 {
             return Err(TrainError::invalid("training.batch must be at least 1"));
         }

@@ -19,6 +19,19 @@ fn settings_overlay_the_defaults() {
 }
 
 #[test]
+fn fractions_and_decays_that_are_none_are_refused() {
+    for (setting, part) in [
+        ("validation=1.0", "validation is 1"),
+        ("validation=-0.1", "validation is -0.1"),
+        ("training.ema_decay=1.5", "1.5"),
+    ] {
+        let error = load(&[setting]).unwrap_err().to_string();
+        assert!(error.contains(part), "{error}");
+    }
+    assert_eq!(load(&["validation=0.2"]).unwrap().validation, 0.2);
+}
+
+#[test]
 fn a_file_that_asks_for_photographs_gets_their_defaults() {
     let place = tempfile::tempdir().unwrap();
     let file = place.path().join("run.toml");
