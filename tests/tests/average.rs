@@ -1,7 +1,6 @@
 //! Averages of the parameters as a run goes on, and weights that are learnt.
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeMap;
 
 use candle_core::Device;
 use dml_model::{MultiTaskNet, Params};
@@ -133,10 +132,9 @@ fn learnt_weights_go_to_what_the_losses_ask() {
     let steps = told(Method::Mixed, 0.1);
     let half = &steps[steps.len() / 2..];
     for term in half[0].0.keys() {
-        let mean = |of: &dyn Fn(&(BTreeMap<String, f64>, BTreeMap<String, f64>)) -> f64| {
-            half.iter().map(of).sum::<f64>() / half.len() as f64
-        };
-        let (loss, weight) = (mean(&|step| step.0[term]), mean(&|step| step.1[term].ln()).exp());
+        let mean = |values: &mut dyn Iterator<Item = f64>| values.sum::<f64>() / half.len() as f64;
+        let loss = mean(&mut half.iter().map(|(terms, _)| terms[term]));
+        let weight = mean(&mut half.iter().map(|(_, weights)| weights[term].ln())).exp();
         assert!((0.5..2.0).contains(&(weight * 2.0 * loss)), "{term}: weight {weight}, loss {loss}");
     }
     let given = |schedule: Schedule| -> Vec<f64> {
