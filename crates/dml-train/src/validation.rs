@@ -238,7 +238,7 @@ mod tests {
         let targets = Targets::new(&labels, 1, &mut vectors).unwrap();
         let dataset: Arc<dyn Dataset> = Arc::new(Clips(clips, labels));
         let sets = [("caption".to_string(), TrainSet { dataset, targets })].into();
-        Source { sets, evals: vec![], root: None, teacher: Arc::new(Lexical::new(8).unwrap()) }
+        Source { sets, evals: vec![], root: None, teacher: Arc::new(Lexical::new(16).unwrap()) }
     }
 
     /// Samples of the set to train on and of the one held out, by what is read of them.
