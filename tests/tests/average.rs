@@ -1,7 +1,6 @@
 //! Averages of the parameters as a run goes on, and weights that are learnt.
 #![allow(clippy::unwrap_used)]
 
-
 use candle_core::Device;
 use dml_model::{MultiTaskNet, Params};
 use dml_tests::{Bench, Toy, bits, pair, settings};
