@@ -16,7 +16,9 @@ pub(crate) struct Args {}
 const FEATURES: &str = "dml-cli/cuda,dml-cli/cudnn";
 
 pub(crate) fn run(_: &Args) -> Result<()> {
-    let build = ["--workspace", "--locked", "--features", FEATURES, "--target-dir", "target/cuda"];
+    // In the profile of the build to be used, whose kernels it then need not compile again.
+    let build =
+        ["--release", "--workspace", "--locked", "--features", FEATURES, "--target-dir", "target/cuda"];
     step::cargo(&[&["clippy", "--all-targets"], &build[..], &["--", "-D", "warnings"]].concat())?;
     println!("Everything compiles with CUDA and cuDNN.");
     Ok(())
