@@ -253,19 +253,10 @@ fn operations_on_rows_are_those_of_the_compositions() {
     let Some(library) = library() else { return };
     type Composition = fn(&Tensor) -> dml_ops::Result<Tensor>;
     let check = |name: &str, x: &Tensor, composition: Composition, gradient_takes_result: bool| {
-        // SAFETY: the type is the one in `cuda/ops.cu`.
-        let forward = unsafe {
-            std::mem::transmute::<*mut c_void, unsafe extern "C" fn(*const f32, *mut f32, usize, usize)>(
-                library.symbol(name),
-            )
-        };
-        // SAFETY: as above.
-        let backward = unsafe {
-            std::mem::transmute::<
-                *mut c_void,
-                unsafe extern "C" fn(*const f32, *const f32, *mut f32, usize, usize),
-            >(library.symbol(&format!("{name}_gradient")))
-        };
+        let forward = function!(library, name, fn(*const f32, *mut f32, usize, usize));
+        let name_of_gradient = format!("{name}_gradient");
+        let backward =
+            function!(library, &name_of_gradient, fn(*const f32, *const f32, *mut f32, usize, usize));
         let (rows, columns) = x.dims2().unwrap();
         let (want, gradients) =
             gradients(std::slice::from_ref(x), |i| composition(&i[0]), |shape| normal(shape, 6));
@@ -278,7 +269,7 @@ fn operations_on_rows_are_those_of_the_compositions() {
         let from = if gradient_takes_result { y.as_ptr() } else { x.as_ptr() };
         // SAFETY: as above.
         library.launch(rows, || unsafe { backward(from, dy.as_ptr(), dx_to, rows, columns) });
-        assert_close(&format!("{name}'s gradient"), &f64s(&dx), &values(&gradients[0]), 1e-5);
+        assert_close(&name_of_gradient, &f64s(&dx), &values(&gradients[0]), 1e-5);
     };
     let zero_among = |x: Tensor| Tensor::cat(&[&x, &x.zeros_like().unwrap(), &x], 0).unwrap();
     for (rows, columns, size) in [(1, 1, 1.0), (3, 20, 1.0), (7, 101, 30.0), (2, 384, 1e4)] {
