@@ -12,9 +12,9 @@ use dml_data::{Dataset, Labels, View};
 use dml_model::{HeadConfig, MultiTaskNet, NetConfig, Params, RootConfig};
 use dml_rand::{Purpose, Stream};
 use dml_train::{
-    AdamSharing, CheckpointConfig, Ema, EvalSet, Event, LearningRates, Loss, MonitorConfig, Outcome, Pair,
-    Preservation, Problem, Recording, Result, Schedule, Settings, Targets, Task, TrainSet, Trainer,
-    Weighting,
+    AdamSharing, CheckpointConfig, Ema, EvalSet, Event, LearningRates, Length, Loss, MonitorConfig, Outcome,
+    Pair, Phase, Preservation, Preserve, Problem, Recorded, Recording, Result, Schedule, Settings, Supervise,
+    Targets, Task, TrainSet, Trainer, Weighting,
 };
 
 /// Length of a feature vector.
@@ -194,6 +194,21 @@ pub fn pair() -> Pair {
         mean_teacher: false,
         learnt_weights: false,
     }
+}
+
+/// A dataset's own task, and others that are preserved on it, each with half of the weight.
+pub fn stream(dataset: &str, preserve: &[&str], recorded: Recorded) -> dml_train::Stream {
+    let preserve = preserve.iter().map(|&task| Preserve { task: task.into(), weight: 0.5, recorded });
+    dml_train::Stream {
+        dataset: dataset.into(),
+        supervise: Supervise { task: dataset.into(), weight: 0.5 },
+        preserve: preserve.collect(),
+    }
+}
+
+/// An epoch of these streams.
+pub fn phase(name: &str, streams: Vec<dml_train::Stream>) -> Phase {
+    Phase { name: name.into(), streams, length: Length::Epochs(1), freeze: vec![], restart: false }
 }
 
 /// Settings for a quick run.

@@ -3,27 +3,11 @@
 
 use candle_core::Device;
 use dml_model::{MultiTaskNet, Params};
-use dml_tests::{Bench, Toy, bits, pair, settings};
-use dml_train::{
-    Ema, Event, Length, Method, Pair, Phase, Preserve, Recorded, Schedule, Settings, Stream, Supervise,
-    Weighting, evaluate,
-};
+use dml_tests::{Bench, Toy, bits, pair, phase, settings, stream};
+use dml_train::{Ema, Event, Length, Method, Pair, Phase, Recorded, Schedule, Settings, Weighting, evaluate};
 
 fn two() -> Bench {
     Bench::new(vec![Toy::new("a", 3), Toy::new("b", 4)]).unwrap()
-}
-
-fn stream(dataset: &str, preserve: &[&str], recorded: Recorded) -> Stream {
-    let preserve = preserve.iter().map(|&task| Preserve { task: task.into(), weight: 0.5, recorded });
-    Stream {
-        dataset: dataset.into(),
-        supervise: Supervise { task: dataset.into(), weight: 0.5 },
-        preserve: preserve.collect(),
-    }
-}
-
-fn phase(name: &str, streams: Vec<Stream>) -> Phase {
-    Phase { name: name.into(), streams, length: Length::Epochs(1), freeze: vec![], restart: false }
 }
 
 #[test]
