@@ -197,7 +197,7 @@ fn a_rank_that_hangs_is_named_and_ends_all() {
         return;
     }
     let place = Place::new();
-    let arguments = with(&["run", "--set", "training.epochs=400", "--rank-timeout", "2"]);
+    let arguments = with(&["run", "--set", "training.epochs=400", "--rank-timeout", "5"]);
     let mut command = mpirun(&place, &vec![arguments; 3]);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let folder = place.path().canonicalize().unwrap();
@@ -212,8 +212,8 @@ fn a_rank_that_hangs_is_named_and_ends_all() {
     let Output { status, stderr, .. } = child.wait_with_output().unwrap();
     let (seconds, text) = (stopped.elapsed().as_secs_f64(), String::from_utf8_lossy(&stderr).into_owned());
     println!("all ranks had ended {seconds:.2} s after one was stopped");
-    assert!(!status.success() && seconds < 20.0, "{seconds} s, {text}");
-    assert!(text.contains("rank 2 did not come within 2s and does not answer"), "{text}");
+    assert!(!status.success() && seconds < 40.0, "{seconds} s, {text}");
+    assert!(text.contains("rank 2 did not come within 5s and does not answer"), "{text}");
     assert!(newest(&place.path().join("run")).join("state.toml").exists());
 }
 
