@@ -207,13 +207,18 @@ fn broken_checkpoints_are_skipped_and_named() {
     for (file, breakage) in breakages {
         let place = memory();
         let checkpoints = CheckpointConfig { steps: 1, keep: 3, ..CheckpointConfig::default() };
-        let settings = Settings { folder: Some(place.path().into()), checkpoints, ..settings() };
+        let settings =
+            Settings { folder: Some(place.path().into()), checkpoints: checkpoints.clone(), ..settings() };
         // In the second phase, which has recorded responses.
         let whole = run(&bench, &schedule, &settings, Some(60)).0;
         assert!(whole.interrupted);
         let all = self::checkpoints(place.path());
         assert_eq!(all.len(), 3);
         breakage(&all[2].join(file));
+        // A broken one does not count in what is kept, even where only one is.
+        let one = CheckpointConfig { steps: 0, keep: 1, ..checkpoints.clone() };
+        run(&bench, &schedule, &Settings { checkpoints: one, ..settings.clone() }, Some(1));
+        assert_eq!(self::checkpoints(place.path()), all[1..], "{file}");
         let (_, events) = run(&bench, &schedule, &settings, None);
         let skipped: Vec<&Event> = events.iter().filter(|e| matches!(e, Event::Skipped { .. })).collect();
         let [Event::Skipped { path, problem }] = skipped[..] else { panic!("{file}: {skipped:?}") };

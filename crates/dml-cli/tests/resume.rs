@@ -132,10 +132,19 @@ fn other_settings_are_refused_and_two_processes_do_not_share_a_run() {
     let absent = place.complaint(&["train", "--resume", "nowhere"]);
     assert!(absent.contains("nowhere") && absent.contains("config.toml"), "{absent}");
     assert!(place.complaint(&["train", "--resume", "latest"]).contains("runs"));
-    // What does not change the result may change.
+    // What does not change the result may change, and what a kill in the middle of saving leaves is tidied.
+    let checkpoints = place.path().join("run/checkpoints");
+    std::fs::create_dir(checkpoints.join(".step-00000001.tmp")).unwrap();
     let (code, _, stderr) = place.dml(&["train", "--resume", "run", "--set", "checkpoints.keep=1"]);
     assert_eq!(code, 0, "{stderr}");
-    assert_eq!(std::fs::read_dir(place.path().join("run/checkpoints")).unwrap().count(), 1);
+    assert_eq!(std::fs::read_dir(&checkpoints).unwrap().count(), 1);
+    // A kill between the two renames of a save leaves the only checkpoint under another name.
+    let last = newest(&place.path().join("run"));
+    let name = last.file_name().unwrap().to_str().unwrap();
+    std::fs::rename(&last, checkpoints.join(format!(".{name}.old"))).unwrap();
+    let (code, stdout, stderr) = place.dml(&["train", "--json", "--resume", "run"]);
+    assert!(code == 0 && stdout.contains(r#""event":"resumed""#), "{stdout}{stderr}");
+    assert!(last.exists() && std::fs::read_dir(&checkpoints).unwrap().count() == 1);
 }
 
 #[test]

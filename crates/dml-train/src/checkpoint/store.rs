@@ -50,6 +50,18 @@ impl Store {
         Ok(place)
     }
 
+    /// Tidies what a process that was killed while it saved has left. Only the process that works on the run may.
+    pub(crate) fn recover(&self) -> Result<()> {
+        for place in self.entries()? {
+            let Some(left) = name(&place).strip_prefix('.').map(str::to_owned) else { continue };
+            match left.strip_suffix(".old").map(|name| place.with_file_name(name)) {
+                Some(current) if !current.exists() => fs::rename(&place, &current).map_err(io(&place))?,
+                _ => remove(&place)?,
+            }
+        }
+        Ok(())
+    }
+
     /// The newest checkpoint that is whole; those that are not go to `complain`, with what is wrong.
     pub(crate) fn newest(
         &self,
@@ -120,8 +132,11 @@ impl Store {
         sync(&self.run)
     }
 
-    fn prune(&self, state: &State) -> Result<()> {
-        let all = self.all()?;
+    /// Removes those that need not stay.
+    pub(crate) fn prune(&self, state: &State) -> Result<()> {
+        // Later ones than the state's own are broken, and do not count in what is kept.
+        let mut all = self.all()?;
+        all.retain(|place| *place <= self.place(state.steps));
         let best = state.best.map(|best| self.place(best.steps));
         let old = all.len().saturating_sub(self.config.keep.max(1));
         for place in all.into_iter().take(old).filter(|place| Some(place) != best.as_ref()) {
@@ -132,6 +147,14 @@ impl Store {
 
     /// All checkpoints, oldest first.
     fn all(&self) -> Result<Vec<PathBuf>> {
+        let mut places = self.entries()?;
+        places.retain(|place| name(place).starts_with("step-"));
+        places.sort();
+        Ok(places)
+    }
+
+    /// All that lies in the checkpoints' folder, in no order.
+    fn entries(&self) -> Result<Vec<PathBuf>> {
         let folder = self.run.join(CHECKPOINTS);
         let entries = match fs::read_dir(&folder) {
             Ok(entries) => entries,
@@ -139,10 +162,7 @@ impl Store {
             Err(error) => return Err(io(&folder)(error)),
         };
         let places = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>();
-        let mut places = places.map_err(io(&folder))?;
-        places.retain(|place| name(place).starts_with("step-"));
-        places.sort();
-        Ok(places)
+        places.map_err(io(&folder))
     }
 }
 
@@ -153,7 +173,7 @@ fn name(place: &Path) -> String {
 /// Puts a folder in the place of another.
 fn replace(new: &Path, place: &Path) -> Result<()> {
     // A checkpoint of the same step has the same contents but perhaps a later evaluation. It is moved away rather than
-    // removed first: a crash between the two renames leaves it under a name of its own, and the one before in place.
+    // removed first: a crash between the two renames leaves it under a name of its own, from which `recover` takes it.
     let old = place.with_file_name(format!(".{}.old", name(place)));
     remove(&old)?;
     if place.exists() {

@@ -19,7 +19,10 @@ impl Trainer<'_> {
         };
         // Rank 0 chooses, and the others read what it has chosen.
         let chosen = match self.ranks.rank() {
-            0 => store.newest(&mut complain)?,
+            0 => {
+                store.recover()?;
+                store.newest(&mut complain)?
+            }
             _ => None,
         };
         let steps = chosen.as_ref().map(|(_, state)| state.steps as u64);
@@ -48,6 +51,9 @@ impl Trainer<'_> {
         self.log_variances.load(&state.log_variances)?;
         self.optimizer.restore(optimizer)?;
         (self.state, self.recorders) = (state, recorders);
+        if self.ranks.rank() == 0 {
+            store.prune(&self.state)?;
+        }
         self.saved = (self.state.steps, Instant::now());
         let (steps, position) = (self.state.steps, self.state.position);
         let state = self.state.digest()?;
