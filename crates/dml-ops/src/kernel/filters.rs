@@ -6,10 +6,14 @@ use super::geometry::Geometry;
 use super::product::columns;
 use super::result::Place;
 use super::scratch::Scratch;
+use super::simd::{LINE, prefetch};
 use super::{MatrixMut, Scalar};
 
 /// Rows that one task takes, so that a filter's taps, which are neighbours in memory, are read together.
 pub(crate) const ROWS: usize = 8;
+
+/// Columns whose filters are on their way from memory.
+const AHEAD: usize = 4;
 
 /// Filters as matrices, one a tap: rows are the channels that a product sums over, columns those that it answers.
 #[derive(Clone, Copy)]
@@ -73,8 +77,20 @@ impl Filters {
         if there < width {
             local.fill(T::zero());
         }
+        // No processor sees by itself which filters come after those of a column; the next block's come after the last.
+        let ahead = |column: usize, row: usize| {
+            let (next, row) = match column + AHEAD < there {
+                true => (column + AHEAD, row),
+                false => (column + AHEAD - there, row + ROWS),
+            };
+            let from = w.as_ptr().wrapping_add((first + next) * self.column + (block.first + row) * self.row);
+            for line in 0..(taps * size_of::<T>()).div_ceil(LINE) {
+                prefetch(from.wrapping_add(line * LINE / size_of::<T>()));
+            }
+        };
         for column in 0..there {
             for row in 0..rows {
+                ahead(column, row);
                 let from = (first + column) * self.column + (block.first + row) * self.row;
                 for (tap, &x) in w[from..from + taps].iter().enumerate() {
                     let tap = if self.flipped { taps - 1 - tap } else { tap };

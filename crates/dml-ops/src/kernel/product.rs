@@ -8,7 +8,7 @@
 use pulp::{Simd, WithSimd};
 
 use super::after::activate;
-use super::simd::{Lane, Real, dispatch};
+use super::simd::{LINE, Lane, Real, dispatch, prefetch};
 use crate::Activation;
 
 /// Registers side by side in a tile.
@@ -50,22 +50,6 @@ pub(crate) struct Product<'a, T> {
     pub(crate) c: *mut T,
     pub(crate) c_row: usize,
     pub(crate) finish: Finish<T>,
-}
-
-/// Bytes of a line of the cache.
-const LINE: usize = 64;
-
-/// Asks for a line of memory, wherever it is; where that is not possible nothing happens.
-#[inline(always)]
-fn prefetch<T>(line: *const T) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a hint, which no address makes fail.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(line.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = line;
 }
 
 /// Columns of a panel on this processor.
@@ -190,6 +174,13 @@ impl<T: Real> Tile<'_, T> {
                 }
             }
         }
+        // The compiler keeps in registers what no loop indexes that it leaves rolled, as it does the next one.
+        let mut done = [[Lane::zero(s); N]; M];
+        for i in 0..M {
+            for j in 0..N {
+                done[i][j] = sums[i][j];
+            }
+        }
         for i in 0..M {
             for j in 0..N {
                 let part = PART && j + 1 == N;
@@ -197,7 +188,7 @@ impl<T: Real> Tile<'_, T> {
                 unsafe {
                     let to = c.add((self.row + i) * c_row + self.column + j * lanes);
                     let count = if part { last } else { lanes };
-                    let mut x = sums[i][j];
+                    let mut x = done[i][j];
                     match finish {
                         Finish::Store => {}
                         Finish::Add => x = x + Lane::load_up_to(s, to, count),

@@ -26,6 +26,22 @@ pub(crate) fn instruction_set() -> &'static str {
     }
 }
 
+/// Bytes of a line of the cache.
+pub(crate) const LINE: usize = 64;
+
+/// Asks for a line of memory, wherever it is; where that is not possible nothing happens.
+#[inline(always)]
+pub(crate) fn prefetch<T>(line: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint, which no address makes fail.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(line.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = line;
+}
+
 /// f32 or f64, with vectors of as many as the processor has lanes for.
 pub(crate) trait Real: Copy + Default + PartialOrd + Send + Sync + 'static {
     /// A register of values.
