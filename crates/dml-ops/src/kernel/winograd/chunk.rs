@@ -15,7 +15,7 @@ use crate::kernel::simd::dispatch;
 use crate::kernel::{MatrixMut, Scalar};
 
 /// Values between the matrices of two points beyond their size, so that they do not fall on the same cache sets.
-const APART: usize = 272;
+pub(super) const APART: usize = 272;
 /// Tiles that a task transforms.
 pub(super) const TILES: usize = 4;
 

@@ -6,6 +6,7 @@ use std::ops::Range;
 use pulp::{Simd, WithSimd};
 
 use super::axis::{Axis, MOST};
+use super::chunk::APART;
 use crate::kernel::filters::{Block, Filters, ROWS};
 use crate::kernel::product::columns;
 use crate::kernel::result::Place;
@@ -17,9 +18,9 @@ pub(super) fn slices<Ti: Axis>(filters: &Filters) -> usize {
     if Ti::TAPS == 1 { filters.taps[0] } else { 1 }
 }
 
-/// Values of a point.
+/// Values from a point to the next.
 pub(super) fn point<T: Scalar, Ti: Axis>(filters: &Filters) -> usize {
-    slices::<Ti>(filters) * filters.rows * filters.padded::<T>()
+    slices::<Ti>(filters) * filters.rows * filters.padded::<T>() + APART
 }
 
 /// The points of all filters: (point, panel, slice, row, column of the panel).
