@@ -88,13 +88,17 @@ impl Filters {
                 prefetch(from.wrapping_add(line * LINE / size_of::<T>()));
             }
         };
+        assert!(local.len() >= taps * ROWS * width, "a block has no room");
         for column in 0..there {
             for row in 0..rows {
                 ahead(column, row);
                 let from = (first + column) * self.column + (block.first + row) * self.row;
-                for (tap, &x) in w[from..from + taps].iter().enumerate() {
-                    let tap = if self.flipped { taps - 1 - tap } else { tap };
-                    local[(tap * ROWS + row) * width + column] = x;
+                let from = w[from..from + taps].as_ptr();
+                let to = local.as_mut_ptr().wrapping_add(row * width + column);
+                for tap in 0..taps {
+                    let source = if self.flipped { taps - 1 - tap } else { tap };
+                    // SAFETY: both have that many taps, and `row` and `column` are within a block.
+                    unsafe { *to.add(tap * ROWS * width) = *from.add(source) };
                 }
             }
         }
@@ -107,12 +111,15 @@ impl Filters {
     pub(crate) unsafe fn scatter<T: Scalar>(&self, local: &[T], block: Block, w: Place<T>) {
         let width = block.width;
         let first = block.panel * width;
+        let taps = self.all_taps();
+        assert!(local.len() >= taps * ROWS * width, "a block has no room");
         for column in 0..width.min(self.columns - first) {
             for row in 0..ROWS.min(self.rows - block.first) {
                 let to = (first + column) * self.column + (block.first + row) * self.row;
-                for tap in 0..self.all_taps() {
-                    // SAFETY: the caller's promise.
-                    unsafe { w.at(to + tap).write(local[(tap * ROWS + row) * width + column]) };
+                let from = local.as_ptr().wrapping_add(row * width + column);
+                for tap in 0..taps {
+                    // SAFETY: the caller's promise; `row` and `column` are within the block.
+                    unsafe { w.at(to + tap).write(*from.add(tap * ROWS * width)) };
                 }
             }
         }
