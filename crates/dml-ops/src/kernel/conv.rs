@@ -74,7 +74,7 @@ impl Conv {
                 let of_weights = matches!(direction, Direction::Weights);
                 let cheapest = times
                     .map(|time| (winograd::cost(&g, time, of_weights), Some(time)))
-                    .chain([(direct::cost(&g), None)])
+                    .chain([(direct::cost(&g, of_weights), None)])
                     .min_by(|a, b| a.0.total_cmp(&b.0));
                 cheapest.and_then(|(_, time)| time)
             }

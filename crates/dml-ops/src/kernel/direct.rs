@@ -325,9 +325,10 @@ pub(crate) unsafe fn weight_gradient<T: Scalar>(g: &Geometry, x: &[T], dy: &[T],
 
 /// What a direct convolution costs, in the measure of [`winograd::cost`](super::winograd::cost): tiles of short rows
 /// fill the processor less, and the weights are copied.
-pub(crate) fn cost(g: &Geometry) -> f64 {
+pub(crate) fn cost(g: &Geometry, of_weights: bool) -> f64 {
     let seen = |axis: usize| (0..g.kernel[axis]).map(|tap| g.valid(axis, tap).len()).sum::<usize>();
     let terms = seen(0) * seen(1) * g.output[2] * g.kernel[2];
     let c_out = g.c_out.next_multiple_of(columns::<f32>()) as f64;
-    1.15 * (g.batch * terms * g.c_in) as f64 * c_out + 100.0 * (g.taps() * g.c_in) as f64 * c_out
+    let (term, weight) = if of_weights { (1.35, 65.0) } else { (1.0, 80.0) };
+    term * (g.batch * terms * g.c_in) as f64 * c_out + weight * (g.taps() * g.c_in) as f64 * c_out
 }

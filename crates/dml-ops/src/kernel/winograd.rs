@@ -76,7 +76,7 @@ fn tiles(g: &Geometry, time: Time) -> usize {
 }
 
 /// What this algorithm costs, in multiply-adds at the processor's peak. The factors fit the layers of C3D, measured at
-/// batch 4 on two cores; they say what moving a value costs, in memory that is too large for the caches.
+/// batch 1 and 4 on two cores; they say what moving a value costs, in memory that is too large for the caches.
 pub(crate) fn cost(g: &Geometry, time: Time, of_weights: bool) -> f64 {
     let [frames, side, _] = tile(g, time);
     let spatial = (side + g.kernel[1] - 1).pow(2);
@@ -95,13 +95,13 @@ pub(crate) fn cost(g: &Geometry, time: Time, of_weights: bool) -> f64 {
     };
     let products = (points * rows) as f64 * c_in * c_out;
     // Points of filters' gradients are summed in memory and gathered from far apart, unless tiles are few.
-    let filter = match of_weights {
-        true if few::serves(self::tiles(g, time), time) => 60.0,
-        true => 220.0,
-        false => 100.0,
+    let (value, filter) = match of_weights {
+        true if few::serves(self::tiles(g, time), time) => (64.0, 30.0),
+        true => (64.0, 64.0),
+        false => (44.0, 50.0),
     };
     let values = rows_in as f64 * c_in + rows_out as f64 * c_out;
-    1.1 * products + points as f64 * (48.0 * values + filter * filters as f64 * c_in * c_out)
+    products + points as f64 * (value * values + filter * filters as f64 * c_in * c_out)
 }
 
 macro_rules! by_axes {
