@@ -6,12 +6,10 @@ use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use std::sync::{Mutex, PoisonError};
 
-use super::simd::Real;
+use super::simd::{LINE, Real};
 
-/// Where huge pages begin, and where the buffers that are large enough for one start.
+/// Where huge pages begin, and where the buffers that are large enough for one start; others start at a line of the cache.
 const HUGE: usize = 2 << 20;
-/// A line of the cache, where the others start.
-const LINE: usize = 64;
 
 /// The memory of all kernels. What is kept for later is at most twice what was once in use at a time.
 static MEMORY: Mutex<Memory> = Mutex::new(Memory { free: Vec::new(), used: 0, most: 0 });

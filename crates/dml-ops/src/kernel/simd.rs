@@ -42,6 +42,15 @@ pub(crate) fn prefetch<T>(line: *const T) {
     let _ = line;
 }
 
+/// Makes what this thread has streamed visible to the others.
+pub(crate) fn streamed() {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: every such processor has this instruction.
+    unsafe {
+        std::arch::x86_64::_mm_sfence()
+    };
+}
+
 /// f32 or f64, with vectors of as many as the processor has lanes for.
 pub(crate) trait Real: Copy + Default + PartialOrd + Send + Sync + 'static {
     /// A register of values.
@@ -158,6 +167,26 @@ impl<T: Real, S: Simd> Lane<T, S> {
     pub(crate) unsafe fn store(self, to: *mut T) {
         // SAFETY: the caller's promise.
         unsafe { T::store::<S>(to, self.x) }
+    }
+
+    /// Stores past the caches what will not be read soon, where a register is a whole line: the line is then not read
+    /// from memory first. [`streamed`] comes after the last.
+    ///
+    /// # Safety
+    /// A register's values can be written at `to`, which is where a line begins.
+    #[inline(always)]
+    pub(crate) unsafe fn stream(self, to: *mut T) {
+        #[cfg(target_arch = "x86_64")]
+        if size_of::<T::Lanes<S>>() == LINE {
+            // SAFETY: only AVX-512 has such registers; the caller's promise.
+            unsafe {
+                let x = std::mem::transmute_copy(&self.x);
+                std::arch::x86_64::_mm512_stream_ps(to.cast(), x);
+            }
+            return;
+        }
+        // SAFETY: the caller's promise.
+        unsafe { self.store(to) }
     }
 
     /// # Safety

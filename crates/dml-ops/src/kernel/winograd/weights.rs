@@ -10,8 +10,11 @@ use super::chunk::APART;
 use crate::kernel::filters::{Block, Filters, ROWS};
 use crate::kernel::product::columns;
 use crate::kernel::result::Place;
-use crate::kernel::simd::{Lane, dispatch};
+use crate::kernel::simd::{Lane, dispatch, streamed};
 use crate::kernel::{MatrixMut, Scalar};
+
+/// Bytes of points that do not stay in a cache until they are read.
+const LARGE: usize = 16 << 20;
 
 /// Products a point: the taps over time, where the time axis has no tiles.
 pub(super) fn slices<Ti: Axis>(filters: &Filters) -> usize {
@@ -25,11 +28,15 @@ pub(super) fn point<T: Scalar, Ti: Axis>(filters: &Filters) -> usize {
 
 /// The points of all filters: (point, panel, slice, row, column of the panel).
 pub(super) fn to_points<T: Scalar, Sp: Axis, Ti: Axis>(filters: &Filters, w: &[T], u: &mut [T]) {
+    let stream = size_of_val(u) > LARGE;
     let u = MatrixMut::new(u);
     filters.for_each_block(|block, local| {
         filters.gather(w, block, local);
         let step = Step::<T, Sp, Ti>::new(filters, block, local, u.start());
-        dispatch(ToPoints(step));
+        dispatch(ToPoints { step, stream });
+        if stream {
+            streamed();
+        }
     });
 }
 
@@ -125,14 +132,18 @@ impl<T: Scalar, Sp: Axis, Ti: Axis> Step<T, Sp, Ti> {
     }
 }
 
-struct ToPoints<T, Sp, Ti>(Step<T, Sp, Ti>);
+struct ToPoints<T, Sp, Ti> {
+    step: Step<T, Sp, Ti>,
+    /// The points are too many for the caches.
+    stream: bool,
+}
 
 impl<T: Scalar, Sp: Axis, Ti: Axis> WithSimd for ToPoints<T, Sp, Ti> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, s: S) {
-        let (step, lanes) = (&self.0, T::lanes::<S>());
+        let (step, lanes) = (&self.step, T::lanes::<S>());
         let points = Sp::POINTS * Sp::POINTS;
         let zero = Lane::zero(s);
         let mut frames = [[zero; MOST * MOST]; MOST];
@@ -168,8 +179,9 @@ impl<T: Scalar, Sp: Axis, Ti: Axis> WithSimd for ToPoints<T, Sp, Ti> {
                         }
                         let line = Ti::filter(line);
                         for f in 0..Ti::POINTS {
-                            // SAFETY: this panel's rows are this task's alone.
-                            unsafe { line[f].store(step.u.add((f * points + p) * step.point + to)) };
+                            let to = step.u.wrapping_add((f * points + p) * step.point + to);
+                            // SAFETY: this panel's rows are this task's alone, and whole lines.
+                            unsafe { if self.stream { line[f].stream(to) } else { line[f].store(to) } };
                         }
                     }
                 }
