@@ -57,6 +57,12 @@ impl Drop for Program {
     }
 }
 
+/// Where programs take turns, the threads of the one before still spin for a while in wait of work, on the cores of the
+/// next.
+pub(super) fn rest() {
+    std::thread::sleep(std::time::Duration::from_millis(500));
+}
+
 /// A number in an answer.
 pub(super) fn number(answer: &Value, key: &str) -> Result<f64> {
     answer[key].as_f64().with_context(|| format!("no number {key:?} in the answer {answer}"))

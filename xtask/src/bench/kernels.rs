@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::Result;
 use serde_json::Value;
 
-use super::child::{Program, number};
+use super::child::{Program, number, rest};
 use super::{Model, example, processor, torch};
 
 /// Measure the convolutions of C3D and VGG-S, layer by layer
@@ -61,7 +61,9 @@ pub(super) fn run(args: &Args) -> Result<()> {
         println!("{}, batch {}, {threads} threads, {}: ms (GFLOP/s)", model.name(), args.batch, processor());
         let layers = number(&ours.ready, "layers")? as usize;
         for _ in 0..layers {
+            rest();
             let layer = ours.ask("")?;
+            rest();
             let torch = theirs.as_mut().map(|theirs| theirs.ask(&layer.to_string())).transpose()?;
             println!("{}", row(&layer, torch.as_ref())?);
         }

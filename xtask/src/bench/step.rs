@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 use serde_json::Value;
 
-use super::child::{Program, number};
+use super::child::{Program, number, rest};
 use super::spread::{Spread, seconds};
 use super::{Model, example, graphics_processor, processor, profile, torch};
 
@@ -172,6 +172,7 @@ impl Runs {
     }
 
     fn next(&mut self) -> Result<()> {
+        rest();
         self.last = self.program.ask("")?;
         self.spread.push(number(&self.last, "seconds")?);
         Ok(())
