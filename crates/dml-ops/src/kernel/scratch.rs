@@ -11,7 +11,7 @@ use super::simd::{LINE, Real};
 /// Where huge pages begin, and where the buffers that are large enough for one start; others start at a line of the cache.
 const HUGE: usize = 2 << 20;
 
-/// The memory of all kernels. What is kept for later is at most twice what was once in use at a time.
+/// The memory of all kernels. What is kept for later is at most three times what was once in use at a time.
 static MEMORY: Mutex<Memory> = Mutex::new(Memory { free: Vec::new(), used: 0, most: 0 });
 
 struct Memory {
@@ -43,7 +43,7 @@ impl Memory {
         let mut all: usize = self.free.iter().map(|block| block.layout.size()).sum();
         let mut dropped = Vec::new();
         // Blocks of different sizes do not serve for each other, so there are more than were in use at a time.
-        while all > 2 * self.most {
+        while all > 3 * self.most {
             let oldest = self.free.remove(0);
             all -= oldest.layout.size();
             dropped.push(oldest);
