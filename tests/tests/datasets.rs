@@ -33,21 +33,30 @@ fn prepared(name: Name, tree: &Path, data: &Path) -> (PathBuf, Summary) {
     }
 }
 
-/// Trains for an epoch on each set, and gives the scores and the losses of all steps.
-fn trained(config: Config, settings: &[&str], place: &Path) -> (Vec<Score>, Vec<BTreeMap<String, f64>>) {
+/// An experiment of an epoch on each set.
+fn experiment(
+    config: Config,
+    settings: &[&str],
+    place: &Path,
+    sink: &mut dyn FnMut(&Event),
+) -> dml_train::Result<Experiment> {
     let common = ["data.teacher=lexical", "training.epochs=1", "training.block=1"];
     let settings: Vec<String> = common.iter().chain(settings).map(|s| s.to_string()).collect();
     let mut config = Config::load(&config, None, &settings).unwrap();
     config.cache = place.join("cache");
-    let stop = Arc::default();
-    let experiment = Experiment::prepare(&config, &Device::Cpu, &stop, &mut |_| ()).unwrap();
+    Experiment::prepare(&config, &Device::Cpu, &Arc::default(), sink)
+}
+
+/// Trains for an epoch on each set, and gives the scores and the losses of all steps.
+fn trained(config: Config, settings: &[&str], place: &Path) -> (Vec<Score>, Vec<BTreeMap<String, f64>>) {
+    let experiment = experiment(config, settings, place, &mut |_| ()).unwrap();
     let mut steps = Vec::new();
     let mut collect = |event: &Event| {
         if let Event::Step { terms, .. } = event {
             steps.push(terms.clone());
         }
     };
-    let run = Run { method: Method::DmlLwf, seed: 0, folder: None, resume: false, stop: stop.clone() };
+    let run = Run { method: Method::DmlLwf, seed: 0, folder: None, resume: false, stop: Arc::default() };
     (experiment.run(&run, &mut collect).unwrap().scores, steps)
 }
 
@@ -129,6 +138,26 @@ fn photographs_from_made_trees_train() {
         let (_, protocol) = counted(&scores, "caption", "text→item R@1").unwrap();
         assert_eq!(protocol, "whole set (4 items, 8 texts)");
     }
+    // A root that is pretrained on the classes is every seed's, and is computed once.
+    let steps = |more: &[&str]| {
+        let settings: Vec<&str> = settings.iter().copied().chain(more.iter().copied()).collect();
+        let mut steps = 0;
+        let mut count = |event: &Event| steps += usize::from(matches!(event, Event::Step { .. }));
+        let config = Config::photographs(&data.join("voc2007"), &captions);
+        let experiment = experiment(config, &settings, place.path(), &mut count).unwrap();
+        let first = |seed| {
+            let tensors = experiment.params(seed).unwrap().tensors();
+            let (_, first) = tensors.into_iter().find(|(name, _)| name.starts_with("root.")).unwrap();
+            first.flatten_all().unwrap().to_vec1::<f32>().unwrap()
+        };
+        (steps, first(0), first(1))
+    };
+    let (none, drawn, other) = steps(&[]);
+    assert!(none == 0 && drawn != other);
+    // 4 images in batches of 4, twice.
+    let (two, learnt, again) = steps(&["pretrain.epochs=2"]);
+    assert!(two == 2 && learnt == again && learnt != drawn);
+    assert_eq!(steps(&["pretrain.epochs=2"]), (0, learnt, again));
     // The published layout, without preparation.
     let (scores, _) = train(&devkit, &flickr, &["data.year=2012"]);
     assert_eq!(counted(&scores, "class", "precision@1").unwrap().0, 4);

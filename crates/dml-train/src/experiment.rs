@@ -16,6 +16,7 @@ use crate::evaluate::{EvalSet, Score, evaluate};
 use crate::event::Event;
 use crate::method::{Method, Pair};
 use crate::optimizer::LearningRates;
+use crate::pretrain::pretrained_root;
 use crate::responses::Responses;
 use crate::schedule::Schedule;
 use crate::task::{Preservation, Task};
@@ -110,6 +111,17 @@ impl Experiment {
         };
         if config.validation > 0.0 {
             validation::hold_out(&mut source, config.validation)?;
+        }
+        match (&source.root, &config.data) {
+            // The sample has a set for this.
+            (_, DataConfig::Sample(_)) => {}
+            (None, _) => source.root = pretrained_root(place, CLASS, &source.sets[CLASS], sink)?,
+            (Some(_), _) if config.pretrain.epochs > 0 => {
+                return Err(TrainError::invalid(
+                    "pretrain.epochs is for a root that starts from random values, and this one starts from data.root_weights",
+                ));
+            }
+            (Some(_), _) => {}
         }
         if config.training.caption_target == CaptionTarget::Mean
             && let Some(set) = source.sets.remove(CAPTION)

@@ -18,6 +18,7 @@ mod optimizer;
 mod pair;
 mod photographs;
 mod predict;
+mod pretrain;
 mod responses;
 mod sample;
 mod sampler;

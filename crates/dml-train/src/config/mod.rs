@@ -31,7 +31,7 @@ pub struct Config {
     pub seed: u64,
     /// The named method.
     pub method: Method,
-    /// Folder of what is computed once: features, caption embeddings, the pretrained root of the sample.
+    /// Folder of what is computed once: features, caption embeddings, pretrained roots.
     pub cache: PathBuf,
     /// Fraction of the training samples of each dataset that is held out, in [0, 1): the rest is trained on, and scores are taken
     /// on what is held out in place of the evaluation sets, so that settings can be chosen by them. It is the same for every seed.
@@ -40,7 +40,7 @@ pub struct Config {
     pub data: DataConfig,
     /// The shared root.
     pub root: RootConfig,
-    /// Pretraining of the root on the sample's third set.
+    /// Pretraining of the root.
     pub pretrain: PretrainConfig,
     /// Losses and schedule.
     pub training: TrainingConfig,
@@ -57,11 +57,12 @@ pub struct Config {
     pub schedule: Option<Schedule>,
 }
 
-/// Pretraining of the root, as the paper's roots are pretrained.
+/// Pretraining of a root that starts from random values, as the paper's roots are pretrained: on a third set of the sample,
+/// on the classes of the class task elsewhere. Every method and every seed of a comparison starts from the same root.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PretrainConfig {
-    /// Epochs; 0 starts from random parameters.
+    /// Epochs; 0 pretrains nothing.
     pub epochs: usize,
     /// Learning rate of root and head.
     pub learning_rate: f64,
