@@ -5,8 +5,9 @@ use std::sync::atomic::AtomicBool;
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use clap::{Args, ValueEnum};
+use dml_data::actions_in;
 use dml_metrics::SvmConfig;
-use dml_train::{Comparison, Config, Experiment, Grid, Planned, Score, SweepRun};
+use dml_train::{Comparison, Config, DataConfig, Experiment, Grid, Planned, Score, SweepRun};
 
 use crate::args::ConfigArgs;
 use crate::ledger::LEDGER;
@@ -42,7 +43,7 @@ enum Data {
 }
 
 pub(crate) fn run(args: &ReproduceArgs, stop: &Arc<AtomicBool>) -> Result<Done> {
-    let table = Table::find(&args.what)?;
+    let mut table = Table::find(&args.what)?;
     let defaults = args.config.defaults();
     if args.data.is_none() && runs::kind(&defaults) == "sample" {
         bail!(
@@ -55,6 +56,9 @@ pub(crate) fn run(args: &ReproduceArgs, stop: &Arc<AtomicBool>) -> Result<Done> 
     let base = args.config.over(&base, None, None)?;
     let kind = runs::kind(&base);
     table.check_kind(kind)?;
+    if let DataConfig::Videos(data) = &base.data {
+        table.keep_columns_of(actions_in(&data.videos)?);
+    }
     if table.svm && !args.grid.keeps_models() {
         bail!("{} is made from the networks of its runs: leave out --no-models", table.title);
     }

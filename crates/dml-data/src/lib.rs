@@ -33,5 +33,5 @@ pub use frames::Frames;
 pub use image::{BgrPipeline, ImagePipeline, PhotoPipeline, decode_image, shrink_image};
 pub use jpeg::decode_frame;
 pub use loader::{Batch, Prefetch, Prefetched, batches, order};
-pub use videos::{Hmdb51, Ucf101, YouTube2Text, open_actions};
+pub use videos::{Actions, Hmdb51, Ucf101, YouTube2Text, actions_in, open_actions};
 pub use voc::Voc;

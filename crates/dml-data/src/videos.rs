@@ -40,17 +40,37 @@ pub fn open_actions(
     part: &str,
     pipeline: &ClipPipeline,
 ) -> Result<Arc<dyn Dataset>> {
-    if dir.join(splits::UCF101_LISTS).is_dir() {
-        return Ok(Arc::new(Ucf101::open(dir, split, part, pipeline)?));
-    }
-    if dir.join(splits::HMDB51_LISTS).is_dir() {
-        return Ok(Arc::new(Hmdb51::open(dir, split, part, pipeline)?));
-    }
+    Ok(match actions_in(dir)? {
+        Actions::Ucf101 => Arc::new(Ucf101::open(dir, split, part, pipeline)?),
+        Actions::Hmdb51 => Arc::new(Hmdb51::open(dir, split, part, pipeline)?),
+    })
+}
+
+/// The datasets of actions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Actions {
+    /// UCF101.
+    Ucf101,
+    /// HMDB51.
+    Hmdb51,
+}
+
+/// Which of them a prepared folder holds, as its lists tell.
+///
+/// # Errors
+/// If it holds neither.
+pub fn actions_in(dir: &Path) -> Result<Actions> {
     let (ucf101, hmdb51) = (splits::UCF101_LISTS, splits::HMDB51_LISTS);
-    let problem = format!(
-        "has neither {ucf101} (UCF101) nor {hmdb51} (HMDB51); name the folder that prepare-data made of one of them"
-    );
-    Err(wrong(dir, None, problem))
+    match (dir.join(ucf101).is_dir(), dir.join(hmdb51).is_dir()) {
+        (true, _) => Ok(Actions::Ucf101),
+        (_, true) => Ok(Actions::Hmdb51),
+        _ => {
+            let problem = format!(
+                "has neither {ucf101} (UCF101) nor {hmdb51} (HMDB51); name the folder that prepare-data made of one of them"
+            );
+            Err(wrong(dir, None, problem))
+        }
+    }
 }
 
 impl Ucf101 {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
+use dml_data::Actions;
 use dml_train::{Axis, Config, Method};
 use serde::Deserialize;
 use toml::{Table as Toml, Value};
@@ -92,6 +93,15 @@ impl Table {
         Ok(axes)
     }
 
+    /// Removes what the paper tells of other actions than those that are trained on.
+    pub(super) fn keep_columns_of(&mut self, actions: Actions) {
+        let other = match actions {
+            Actions::Ucf101 => "HMDB51",
+            Actions::Hmdb51 => "UCF101",
+        };
+        self.columns.retain(|column| column.name != other);
+    }
+
     /// Refuses data that the table says nothing about.
     pub(super) fn check_kind(&self, kind: &str) -> Result<()> {
         if !self.data.iter().any(|known| known == kind) {
@@ -158,6 +168,11 @@ mod tests {
         check("table3", "CNN (Karpathy 2014)", "HMDB51", None);
         check("table4", "Finetuning (class→caption)", "top-1", Some(2.61));
         check("table5", "distillation, T = 1", "mAP", Some(56.17));
+        for (actions, name) in [(Actions::Ucf101, "UCF101"), (Actions::Hmdb51, "HMDB51")] {
+            let mut table = Table::find("table3").unwrap();
+            table.keep_columns_of(actions);
+            assert_eq!(table.columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>(), [name]);
+        }
     }
 
     #[test]
