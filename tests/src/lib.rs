@@ -7,14 +7,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
-use dml_collective::Wire;
 use dml_data::{Dataset, Labels, View};
 use dml_model::{HeadConfig, MultiTaskNet, NetConfig, Params, RootConfig};
 use dml_rand::{Purpose, Stream};
 use dml_train::{
-    AdamSharing, CheckpointConfig, Ema, EvalSet, Event, LearningRates, Length, Loss, MonitorConfig, Outcome,
-    Pair, Phase, Preservation, Preserve, Problem, Recorded, Recording, Result, Schedule, Settings, Supervise,
-    Targets, Task, TrainSet, Trainer, Weighting,
+    AdamSharing, EvalSet, Event, LearningRates, Length, Loss, Outcome, Pair, Phase, Preservation, Preserve,
+    Problem, Recorded, Result, Schedule, Settings, Supervise, Targets, Task, TrainSet, Trainer,
 };
 
 /// Length of a feature vector.
@@ -216,20 +214,9 @@ pub fn settings() -> Settings {
     Settings {
         seed: 5,
         batch: 16,
-        micro_batch: 0,
         learning_rates: LearningRates { root: 3e-3, heads: 3e-3 },
         adam: AdamSharing::Shared,
-        wire: Wire::F32,
-        recording: Recording::FrozenCopy,
-        ema: Ema::default(),
-        weighting: Weighting::Fixed,
-        weighting_learning_rate: 1e-2,
-        evaluate_throughout: false,
-        monitor: MonitorConfig::default(),
-        folder: None,
-        checkpoints: CheckpointConfig::default(),
-        resume: false,
-        stop: Arc::default(),
+        ..Settings::default()
     }
 }
 

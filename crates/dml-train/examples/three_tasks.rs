@@ -10,16 +10,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::Device;
-use dml_collective::Wire;
 use dml_data::{
     ClipPipeline, Dataset, Features, Flickr8k, Frames, ImagePipeline, PhotoPipeline, Voc, open_actions,
 };
 use dml_model::{MultiTaskNet, NetConfig, Params, RootConfig};
 use dml_teacher::{SentenceEncoder, SentenceTransformer, find_sentence_transformer};
 use dml_train::{
-    AdamSharing, CheckpointConfig, Ema, EvalSet, LearningRates, Length, Loss, MonitorConfig, Phase,
-    Preservation, Problem, Recording, Schedule, Settings, Stream, Supervise, Targets, Task, TrainSet,
-    Trainer, Weighting, mean_and_sd, photograph_features,
+    EvalSet, Length, Loss, Phase, Preservation, Problem, Schedule, Settings, Stream, Supervise, Targets,
+    Task, TrainSet, Trainer, mean_and_sd, photograph_features,
 };
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -143,24 +141,7 @@ impl Tasks {
             restart: false,
         };
         let schedule = Schedule { prologue: Vec::new(), repeat: vec![epoch], rounds: EPOCHS };
-        let settings = Settings {
-            seed,
-            batch: 64,
-            micro_batch: 0,
-            learning_rates: LearningRates { root: 5e-4, heads: 5e-4 },
-            adam: AdamSharing::PerTask,
-            wire: Wire::F32,
-            recording: Recording::FrozenCopy,
-            ema: Ema::default(),
-            weighting: Weighting::Fixed,
-            weighting_learning_rate: 0.0,
-            evaluate_throughout: false,
-            monitor: MonitorConfig::default(),
-            folder: None,
-            checkpoints: CheckpointConfig::default(),
-            resume: false,
-            stop: Arc::default(),
-        };
+        let settings = Settings { seed, ..Settings::default() };
         let params = Params::new(seed, &Device::Cpu);
         MultiTaskNet::new(&self.net, params.builder())?;
         let problem = Problem {

@@ -6,17 +6,13 @@ use candle_core::Tensor;
 use dml_model::{MultiTaskNet, NetConfig, Params};
 use sha2::{Digest, Sha256};
 
-use crate::average::Ema;
-use crate::checkpoint::CheckpointConfig;
 use crate::config::PretrainConfig;
 use crate::event::Event;
 use crate::experiment::{Place, hex};
-use crate::monitor::MonitorConfig;
-use crate::optimizer::{AdamSharing, LearningRates};
+use crate::optimizer::LearningRates;
 use crate::schedule::{Length, Phase, Schedule, Stream, Supervise};
 use crate::task::{Loss, Preservation, Task};
 use crate::trainer::{Problem, Settings, TrainSet, Trainer};
-use crate::weighting::Weighting;
 use crate::{Result, TrainError};
 
 /// Part of the cache key of a pretrained root: to be raised when initialisation or training change what comes out.
@@ -72,18 +68,9 @@ pub(crate) fn pretrained_root(
         batch: config.training.batch,
         micro_batch: config.training.micro_batch,
         learning_rates: LearningRates { root: learning_rate, heads: learning_rate },
-        adam: AdamSharing::Shared,
-        wire: dml_collective::Wire::F32,
         recording: config.training.recording,
-        ema: Ema::default(),
-        weighting: Weighting::Fixed,
-        weighting_learning_rate: 0.0,
-        evaluate_throughout: false,
-        monitor: MonitorConfig::default(),
-        folder: None,
-        checkpoints: CheckpointConfig::default(),
-        resume: false,
         stop: stop.clone(),
+        ..Settings::default()
     };
     let schedule = Schedule { prologue: vec![phase], repeat: vec![], rounds: 0 };
     let problem = Problem { net: &net, params: &params, tasks: &tasks, sets: &sets, evals: &[] };

@@ -6,26 +6,24 @@ mod plan;
 mod profile;
 pub(crate) mod ranks;
 mod record;
+mod settings;
 pub(crate) mod step;
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use candle_core::{Device, Tensor, Var};
-use dml_collective::{Alone, Collective, Wire};
+use dml_collective::{Alone, Collective};
 use dml_data::Dataset;
 use dml_model::{MultiTaskNet, NetConfig, Params};
 
-use crate::average::{Average, Ema};
-use crate::checkpoint::{CheckpointConfig, Identity, Position, Recorders, State, Store};
+use crate::average::Average;
+use crate::checkpoint::{Identity, Position, Recorders, State, Store};
 use crate::evaluate::{EvalSet, Score};
 use crate::event::Event;
-use crate::monitor::{MonitorConfig, peak_memory};
-use crate::optimizer::{AdamSharing, LearningRates, Optimizer};
-use crate::responses::Recording;
+use crate::monitor::peak_memory;
+use crate::optimizer::Optimizer;
 use crate::sampler::Cursor;
 use crate::schedule::{Phase, Schedule};
 use crate::targets::Targets;
@@ -34,6 +32,7 @@ use crate::weighting::{LogVariances, Weighting};
 use crate::{Result, TrainError};
 use exchange::Exchange;
 use profile::Profile;
+pub use settings::Settings;
 use step::Batch;
 
 /// A dataset to train on, with its labels as numbers.
@@ -43,44 +42,6 @@ pub struct TrainSet {
     pub dataset: Arc<dyn Dataset>,
     /// The labels.
     pub targets: Targets,
-}
-
-/// How a schedule is run.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Seed of every draw.
-    pub seed: u64,
-    /// Samples of a step, from each stream; where there are several ranks, those of all together.
-    pub batch: usize,
-    /// Most samples of a stream that are computed at a time; a larger batch is cut into parts, whose gradients are summed:
-    /// the same step in less memory. 0 for all.
-    pub micro_batch: usize,
-    /// Learning rates.
-    pub learning_rates: LearningRates,
-    /// Which phases share Adam's moments.
-    pub adam: AdamSharing,
-    /// The format in which gradients travel between ranks.
-    pub wire: Wire,
-    /// How responses are kept.
-    pub recording: Recording,
-    /// The moving average of the parameters, where the schedule asks for a mean teacher or the average is evaluated.
-    pub ema: Ema,
-    /// How the terms of the loss are weighed.
-    pub weighting: Weighting,
-    /// Learning rate of weights that are learnt.
-    pub weighting_learning_rate: f64,
-    /// Whether tasks are evaluated before training and after each phase of at least an epoch, or only at the end.
-    pub evaluate_throughout: bool,
-    /// What is watched.
-    pub monitor: MonitorConfig,
-    /// Folder of the run, for its checkpoints; none are written without it.
-    pub folder: Option<PathBuf>,
-    /// When checkpoints are written, and which stay.
-    pub checkpoints: CheckpointConfig,
-    /// Whether to go on from the newest checkpoint in the folder, where there is one.
-    pub resume: bool,
-    /// Set from outside to end the run after the current step, or within an evaluation or recording.
-    pub stop: Arc<AtomicBool>,
 }
 
 /// How a run ended.
