@@ -10,6 +10,7 @@
 pub(crate) mod activation;
 pub(crate) mod adam;
 pub(crate) mod after;
+pub(crate) mod cache;
 pub(crate) mod conv;
 pub(crate) mod depthwise;
 pub(crate) mod direct;

@@ -2,11 +2,11 @@
 
 use rayon::prelude::*;
 
+use super::cache::{LINE, prefetch};
 use super::geometry::Geometry;
 use super::product::columns;
 use super::result::Place;
 use super::scratch::Scratch;
-use super::simd::{LINE, prefetch};
 use super::{MatrixMut, Scalar};
 
 /// Rows that one task takes, so that a filter's taps, which are neighbours in memory, are read together.

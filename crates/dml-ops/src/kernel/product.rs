@@ -8,7 +8,8 @@
 use pulp::{Simd, WithSimd};
 
 use super::after::activate;
-use super::simd::{LINE, Lane, Real, dispatch, prefetch};
+use super::cache::{LINE, prefetch};
+use super::simd::{Lane, Real, dispatch};
 use crate::Activation;
 
 /// Registers side by side in a tile.

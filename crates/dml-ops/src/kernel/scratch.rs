@@ -6,7 +6,8 @@ use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use std::sync::{Mutex, PoisonError};
 
-use super::simd::{LINE, Real};
+use super::cache::LINE;
+use super::simd::Real;
 
 /// Where huge pages begin, and where the buffers that are large enough for one start; others start at a line of the cache.
 const HUGE: usize = 2 << 20;

@@ -4,6 +4,8 @@ use std::ops::{Add, Div, Mul, Sub};
 
 use pulp::{Arch, Simd, WithSimd};
 
+use super::cache::LINE;
+
 /// Runs an operation in the best instruction set of this processor.
 #[inline(always)]
 pub(crate) fn dispatch<Op: WithSimd>(op: Op) -> Op::Output {
@@ -24,31 +26,6 @@ pub(crate) fn instruction_set() -> &'static str {
         Arch::V4(_) => "AVX-512",
         _ => std::env::consts::ARCH,
     }
-}
-
-/// Bytes of a line of the cache.
-pub(crate) const LINE: usize = 64;
-
-/// Asks for a line of memory, wherever it is; where that is not possible nothing happens.
-#[inline(always)]
-pub(crate) fn prefetch<T>(line: *const T) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a hint, which no address makes fail.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(line.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = line;
-}
-
-/// Makes what this thread has streamed visible to the others.
-pub(crate) fn streamed() {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: every such processor has this instruction.
-    unsafe {
-        std::arch::x86_64::_mm_sfence()
-    };
 }
 
 /// f32 or f64, with vectors of as many as the processor has lanes for.
@@ -170,7 +147,7 @@ impl<T: Real, S: Simd> Lane<T, S> {
     }
 
     /// Stores past the caches what will not be read soon, where a register is a whole line: the line is then not read
-    /// from memory first. [`streamed`] comes after the last.
+    /// from memory first. [`streamed`](super::cache::streamed) comes after the last.
     ///
     /// # Safety
     /// A register's values can be written at `to`, which is where a line begins.

@@ -7,14 +7,12 @@ use pulp::{Simd, WithSimd};
 
 use super::axis::{Axis, MOST};
 use super::chunk::APART;
+use crate::kernel::cache::{LARGE, streamed};
 use crate::kernel::filters::{Block, Filters, ROWS};
 use crate::kernel::product::columns;
 use crate::kernel::result::Place;
-use crate::kernel::simd::{Lane, dispatch, streamed};
+use crate::kernel::simd::{Lane, dispatch};
 use crate::kernel::{MatrixMut, Scalar};
-
-/// Bytes of points that do not stay in a cache until they are read.
-const LARGE: usize = 16 << 20;
 
 /// Products a point: the taps over time, where the time axis has no tiles.
 pub(super) fn slices<Ti: Axis>(filters: &Filters) -> usize {
