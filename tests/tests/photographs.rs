@@ -20,7 +20,9 @@ fn photographs_train_from_frozen_features() {
     let (images, captions) = (place.path().join("VOCdevkit"), place.path().join("Flickr8k"));
     trees::shortened(&data.join("VOCdevkit"), &images, 24, 8).unwrap();
     trees::shortened(&data.join("Flickr8k"), &captions, 24, 8).unwrap();
-    let settings = ["training.epochs=12", "training.batch=8"].map(String::from);
+    // Few steps, so larger ones.
+    let settings = ["training.epochs=12", "training.batch=8", "optimizer.root_learning_rate=0.0005"];
+    let settings = settings.map(String::from);
     let mut config = Config::load(&Config::photographs(&images, &captions), None, &settings).unwrap();
     config.cache = place.path().join("cache");
     let stop = Arc::default();
