@@ -37,6 +37,8 @@ pub struct Phase {
     pub samples: usize,
     /// The mean of each term of the loss over its steps.
     pub terms: BTreeMap<String, f64>,
+    /// The weight of each term in its last step, where weights are learnt.
+    pub weights: BTreeMap<String, f64>,
     /// How far each preserved task's recorded answers had moved when they were recorded: task, mean Kullback-Leibler
     /// divergence in nats where they are probabilities, mean cosine.
     pub drifts: Vec<(String, Option<f64>, f64)>,
@@ -92,6 +94,8 @@ enum Line {
     Step {
         phase: usize,
         terms: BTreeMap<String, f64>,
+        #[serde(default)]
+        weights: BTreeMap<String, f64>,
     },
     Evaluated {
         phase: usize,
@@ -135,9 +139,11 @@ impl History {
                     (terms, cosines) = (Means::default(), Means::default());
                     history.phases.push(Phase { number, name, round, steps, samples, ..Phase::default() });
                 }
-                Line::Step { phase, terms: values } => {
+                Line::Step { phase, terms: values, weights } => {
                     terms.add(&values);
-                    history.phase(phase).into_iter().for_each(|phase| phase.terms = terms.means());
+                    if let Some(phase) = history.phase(phase) {
+                        (phase.terms, phase.weights) = (terms.means(), weights);
+                    }
                 }
                 Line::GradientCosine { phase, pairs } => {
                     cosines.add(&pairs);
@@ -213,7 +219,7 @@ mod tests {
 {"event":"evaluated","phase":0,"name":"before training","epochs":0.0,"scores":[]}
 {"event":"phase-started","phase":1,"name":"caption","round":1,"steps":2,"samples":30,"new field":1}
 {"event":"step","phase":1,"step":1,"samples":15,"terms":{"caption loss":1.0}}
-{"event":"step","phase":1,"step":2,"samples":15,"terms":{"caption loss":0.5}}
+{"event":"step","phase":1,"step":2,"samples":15,"terms":{"caption loss":0.5},"weights":{"caption loss":1.5}}
 {"event":"evaluated","phase":1,"name":"caption","epochs":0.75,"scores":[]}
 {"event":"an event of tomorrow"}
 {"event":"phase-started","phase":2,"name":"class","round":1,"steps":2,"samples":10}
@@ -226,6 +232,7 @@ mod tests {
         assert_eq!(history.unreadable, 1);
         assert_eq!(history.phases.len(), 2);
         assert_eq!(history.phases[0].terms["caption loss"], 0.75);
+        assert_eq!(history.phases[0].weights["caption loss"], 1.5);
         assert_eq!(history.spans(), [(0.0, 0.75, "caption"), (0.75, 1.0, "class")]);
         assert!(history.seconds.is_none());
 

@@ -101,6 +101,7 @@ pub(crate) fn phases(run: &Run) -> Markup {
     let pairs: BTreeSet<&String> =
         history.phases.iter().flat_map(|phase| phase.gradient_cosines.keys()).collect();
     let drifted = history.phases.iter().any(|phase| !phase.drifts.is_empty());
+    let learnt = history.phases.iter().any(|phase| !phase.weights.is_empty());
     let timed = history.phases.iter().any(|phase| phase.seconds.is_some());
     let at = |phase: usize, key: &str| {
         let last = history.evaluations.iter().rfind(|evaluation| evaluation.phase == phase)?;
@@ -110,7 +111,11 @@ pub(crate) fn phases(run: &Run) -> Markup {
         @if history.phases.is_empty() {
             p.empty { "The run has left no record of phases (" code { "metrics.jsonl" } ")." }
         } @else {
-            p { "After each phase: the mean of its loss terms, the scores, and in parentheses what the phase changed." }
+            p {
+                "After each phase: the mean of its loss terms"
+                @if learnt { " with the weight that each had in the end" }
+                ", the scores, and in parentheses what the phase changed."
+            }
             @let head = html! {
                 th.number scope="col" { "phase" } th scope="col" { "name" } th.number scope="col" { "steps" }
                 th.number scope="col" { "samples" }
@@ -128,7 +133,10 @@ pub(crate) fn phases(run: &Run) -> Markup {
                     td.number { (phase.samples) }
                     @if timed { td.number { (phase.seconds.map_or("–".into(), |seconds| format!("{seconds:.1}"))) } }
                     @for term in &terms {
-                        td.number { (phase.terms.get(*term).map_or("–".into(), |mean| minus(&format!("{mean:.3}")))) }
+                        td.number {
+                            (phase.terms.get(*term).map_or("–".into(), |mean| minus(&format!("{mean:.3}"))))
+                            @if let Some(weight) = phase.weights.get(*term) { " × " (format!("{weight:.2}")) }
+                        }
                     }
                     @for pair in &pairs {
                         td.number {
