@@ -6,7 +6,7 @@ use candle_core::Tensor;
 use dml_model::{MultiTaskNet, NetConfig, Params};
 use sha2::{Digest, Sha256};
 
-use crate::config::PretrainConfig;
+use crate::config::{Precision, PretrainConfig};
 use crate::event::Event;
 use crate::experiment::{Place, hex};
 use crate::optimizer::LearningRates;
@@ -38,7 +38,12 @@ pub(crate) fn pretrained_root(
     let key = format!("{REVISION}|{:?}|{:?}|{}", net, config.pretrain, set.dataset.fingerprint());
     // Exact convolutions come to another root in the last bits, from which training goes other ways.
     let exact = if config.training.exact { "|exact" } else { "" };
-    let key = format!("{key}|{}{exact}", config.training.batch);
+    // So do roots that compute in fewer bits.
+    let precision = match config.training.precision {
+        Precision::F32 => String::new(),
+        fewer => format!("|{fewer:?}"),
+    };
+    let key = format!("{key}|{}{exact}{precision}", config.training.batch);
     let digest = hex(&Sha256::digest(key.as_bytes())[..12]);
     let path = config.cache.join(format!("pretrained-{digest}.safetensors"));
     if path.exists() {

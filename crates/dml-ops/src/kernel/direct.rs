@@ -323,8 +323,8 @@ pub(crate) unsafe fn weight_gradient<T: Scalar>(g: &Geometry, x: &[T], dy: &[T],
     unsafe { Filters::new(g).unpack(&sums[..size], dw) };
 }
 
-/// What a direct convolution costs, in the measure of [`winograd::cost`](super::winograd::cost): tiles of short rows
-/// fill the processor less, and the weights are copied.
+/// What a direct convolution costs, in the measure of [`winograd::cost`](super::winograd::cost): its sums, and copying its
+/// weights.
 pub(crate) fn cost(g: &Geometry, of_weights: bool) -> f64 {
     let seen = |axis: usize| (0..g.kernel[axis]).map(|tap| g.valid(axis, tap).len()).sum::<usize>();
     let terms = seen(0) * seen(1) * g.output[2] * g.kernel[2];
